@@ -1,0 +1,4 @@
+//! The plugins that decide who may log in (catalogue 15).
+
+pub mod auth_flat_file;
+pub mod authdeny;

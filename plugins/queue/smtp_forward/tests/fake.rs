@@ -1,0 +1,169 @@
+//! The server of the tests: it speaks SMTP honestly, checks every byte it gets, and can be told to misbehave at any step.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// What the server does at a step in place of its usual answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Act {
+    /// Says this.
+    Say(&'static str),
+    /// Says this and closes.
+    Last(&'static str),
+    /// Says nothing until the client leaves.
+    Hang,
+    /// Says a byte now and then, never a whole line.
+    Trickle,
+}
+pub use Act::*;
+
+/// What the server has seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The commands, without line ends.
+    pub commands: Vec<String>,
+    /// The message without the final dot, as it came.
+    pub message: Option<String>,
+    /// Whether it has said yes to the whole message.
+    pub confirmed: bool,
+}
+
+/// The steps of a conversation.
+pub const STEPS: [&str; 9] = [
+    "greeting", "EHLO", "MAIL", "RCPT", "RCPT2", "DATA", "middle", "dot", "QUIT",
+];
+
+struct Fake {
+    stream: BufReader<TcpStream>,
+    script: Vec<(&'static str, Act)>,
+    seen: Seen,
+}
+
+impl Fake {
+    /// Answers a step; false if the conversation is over.
+    fn answer(&mut self, step: &str, usual: &str) -> bool {
+        let act = self.script.iter().find(|(at, _)| *at == step);
+        let act = act.map_or(Say(""), |(_, act)| *act);
+        let stream = self.stream.get_mut();
+        match act {
+            Say("") => stream.write_all(usual.as_bytes()).is_ok(),
+            Say(text) => {
+                // byte by byte: a reply is a line, not a packet
+                text.bytes().all(|byte| stream.write_all(&[byte]).is_ok())
+            }
+            Last(text) => {
+                let _ = stream.write_all(text.as_bytes());
+                false
+            }
+            Hang => {
+                let _ = self.stream.read_to_end(&mut Vec::new());
+                false
+            }
+            Trickle => {
+                let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
+                let mut byte = [0];
+                while matches!(stream.read(&mut byte), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock) {
+                    if stream.write_all(b"2").is_err() {
+                        break;
+                    }
+                }
+                false
+            }
+        }
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).ok().filter(|count| *count > 0)?;
+        let text = line.strip_suffix("\r\n").unwrap_or_else(|| panic!("no CRLF: {line:?}"));
+        assert!(!text.contains('\r'), "bare CR: {line:?}");
+        Some(text.to_owned())
+    }
+
+    fn serve(&mut self) {
+        if !self.answer("greeting", "220 fake ESMTP\r\n") {
+            return;
+        }
+        let mut recipients = 0;
+        while let Some(line) = self.line() {
+            assert!(line.len() <= 510, "command too long: {line}");
+            self.seen.commands.push(line.clone());
+            let verb = line.split(' ').next().unwrap_or_default();
+            let go_on = match verb {
+                "EHLO" => self.answer(
+                    verb,
+                    "250-fake\r\n250-SIZE 1000000\r\n250-8BITMIME\r\n250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN FOO\r\n",
+                ),
+                "XCLIENT" => self.answer(verb, "220 fake ESMTP\r\n"),
+                "RCPT" => {
+                    recipients += 1;
+                    let step = if recipients == 1 { "RCPT" } else { "RCPT2" };
+                    self.answer(step, "250 2.1.5 ok\r\n")
+                }
+                "DATA" => self.data(),
+                "QUIT" => {
+                    self.answer(verb, "221 bye\r\n");
+                    false
+                }
+                _ => self.answer(verb, "250 2.0.0 ok\r\n"),
+            };
+            if !go_on {
+                return;
+            }
+        }
+    }
+
+    fn data(&mut self) -> bool {
+        let refused = self
+            .script
+            .iter()
+            .any(|(at, act)| *at == "DATA" && !matches!(act, Say(text) if text.contains("354")));
+        if !self.answer("DATA", "354 go on\r\n") || refused {
+            return refused;
+        }
+        if !self.answer("middle", "") {
+            return false;
+        }
+        let mut message = String::new();
+        loop {
+            let Some(line) = self.line() else {
+                return false;
+            };
+            if line == "." {
+                break;
+            }
+            message.push_str(&line);
+            message.push_str("\r\n");
+        }
+        self.seen.message = Some(message);
+        let act = self.script.iter().find(|(at, _)| *at == "dot").map(|(_, act)| *act);
+        self.seen.confirmed = match act {
+            None => true,
+            Some(Say(text) | Last(text)) => text.starts_with("250 ") && text.contains('\n'),
+            Some(_) => false,
+        };
+        self.answer("dot", "250 2.0.0 Ok: queued as ABC\r\n")
+    }
+}
+
+/// Starts a server for one conversation.
+pub fn fake(script: &[(&'static str, Act)]) -> (u16, JoinHandle<Seen>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    (listener.local_addr().unwrap().port(), serve(listener, script))
+}
+
+pub fn serve(listener: TcpListener, script: &[(&'static str, Act)]) -> JoinHandle<Seen> {
+    let script = script.to_vec();
+    std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut fake = Fake {
+            stream: BufReader::new(stream),
+            script,
+            seen: Seen::default(),
+        };
+        fake.serve();
+        fake.seen
+    })
+}

@@ -1,0 +1,364 @@
+//! Finding the file of a name, and keeping what was read until it changes (catalogue 2.1, 2.4).
+//!
+//! Between two refreshes an answer costs a lock and a clone, and no system call. A refresh, once at the start
+//! of a session, looks at the stamp of every path that some answer came from, and reads again only what moved.
+
+use std::collections::{BTreeMap, HashMap};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::fault::Fault;
+use super::folders::folders;
+use super::lines::{Line, Lines, Place};
+use super::map::Map;
+use super::read::{Reading, read_name};
+use super::settings::Settings;
+use super::stamp::{Seen, State, Watch, state};
+
+/// The configuration of one process: the folders searched, and what was read from them.
+#[derive(Debug, Default)]
+pub struct Lookup {
+    dirs: Vec<PathBuf>,
+    /// Faults of the folders themselves.
+    faults: Vec<Fault>,
+    /// The home directory that counts, if not `$HOME`.
+    home: Option<PathBuf>,
+    kept: RwLock<Kept>,
+    changes: AtomicU64,
+    refreshing: Mutex<()>,
+    settings: Mutex<Option<Built>>,
+}
+
+/// The settings as of a number of changes, and what was wrong with them.
+#[derive(Clone, Debug)]
+struct Built {
+    at: u64,
+    settings: Arc<Settings>,
+    faults: Arc<[Fault]>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: BTreeMap<Box<str>, Arc<Reading>>,
+    maps: BTreeMap<Box<str>, Arc<MapEntry>>,
+    /// What to look at to see whether any of these has changed; none when something was added since it was made.
+    watch: Option<Watch>,
+}
+
+impl Kept {
+    /// Every path that some answer came from.
+    fn seen(&self) -> impl Iterator<Item = &Seen> {
+        let lines = self.lines.values().flat_map(|reading| &reading.seen);
+        lines.chain(self.maps.values().flat_map(|entry| &entry.seen))
+    }
+}
+
+#[derive(Debug)]
+struct MapEntry {
+    map: Map,
+    fault: Option<Fault>,
+    seen: Vec<Seen>,
+    /// The text the map was made of, if there was no cdb.
+    text: Option<Lines>,
+}
+
+impl Lookup {
+    /// The three folders of catalogue 2.1, the first that has the file winning, name by name:
+    /// `$QPSMTPD_CONFIG`; `explicit`, else `config` in the working directory, else `config` beside the program
+    /// (`$PROCESS`, if set, stands for the program); `$QMAIL/control`, else `/var/qmail/control`.
+    ///
+    /// Relative folders stay relative, so that a working directory below one the user may not search works.
+    pub fn standard(explicit: Option<&Path>) -> Lookup {
+        let own = Path::new("config");
+        let variable = |name: &str| env::var_os(name).map(PathBuf::from);
+        let (dirs, faults) = folders(explicit, own, &variable, env::current_exe().ok());
+        Lookup {
+            dirs,
+            faults,
+            ..Lookup::default()
+        }
+    }
+
+    /// These folders, the first that has the file winning, name by name.
+    pub fn with_dirs(dirs: Vec<PathBuf>) -> Lookup {
+        Lookup {
+            dirs,
+            ..Lookup::default()
+        }
+    }
+
+    /// No folder at all: only what is [`set`](Lookup::set) is there.
+    pub fn in_memory() -> Lookup {
+        Lookup::default()
+    }
+
+    /// Takes `home` for `$HOME`: the home directory of the user the daemon will serve as.
+    pub fn with_home(mut self, home: PathBuf) -> Lookup {
+        self.home = Some(home);
+        self
+    }
+
+    /// The folders that are searched, in order.
+    pub fn dirs(&self) -> &[PathBuf] {
+        &self.dirs
+    }
+
+    /// Gives `name` these lines, whatever the folders say.
+    pub fn set(&self, name: &str, lines: &[&str]) {
+        let reading = Reading {
+            found: true,
+            lines: Lines::of(name, lines),
+            ..Reading::default()
+        };
+        let mut kept = self.write();
+        kept.lines.insert(name.into(), Arc::new(reading));
+        // A map made of the text that was there before.
+        kept.maps.retain(|map, entry| **map != *name || entry.text.is_none());
+        drop(kept);
+        self.moved();
+    }
+
+    /// Gives the map `name` these pairs, whatever the folders say.
+    pub fn set_map(&self, name: &str, pairs: &[(&str, &str)]) {
+        let map = Map::of(pairs.iter().copied());
+        let entry = MapEntry {
+            map,
+            fault: None,
+            seen: Vec::new(),
+            text: None,
+        };
+        self.write().maps.insert(name.into(), Arc::new(entry));
+        self.moved();
+    }
+
+    /// The lines of a file; none if it is missing. An absolute name is a path.
+    pub fn lines(&self, name: &str) -> Lines {
+        self.reading(name).lines.clone()
+    }
+
+    /// Whether some folder has the file, be it empty.
+    pub fn exists(&self, name: &str) -> bool {
+        self.reading(name).found
+    }
+
+    /// The first line, which is the value of a file that holds one.
+    pub fn first(&self, name: &str) -> Option<Line> {
+        self.reading(name).lines.first().cloned()
+    }
+
+    /// The map `name`: from the first `name.cdb` in the order of the folders, else from the text file `name`.
+    pub fn map(&self, name: &str) -> Map {
+        if let Some(entry) = self.read().maps.get(name) {
+            return entry.map.clone();
+        }
+        let entry = Arc::new(self.open_map(name));
+        let mut kept = self.write();
+        kept.watch = None;
+        kept.maps.entry(name.into()).or_insert(entry).map.clone()
+    }
+
+    /// Reads a file that has no name in the configuration (one per user, say) by the same rules, without keeping
+    /// it; `None` if it is missing.
+    pub fn read_path(&self, path: &Path) -> Option<Lines> {
+        let path = std::path::absolute(path).ok()?;
+        let reading = read_name(&self.dirs, path.to_str()?);
+        reading.found.then_some(reading.lines)
+    }
+
+    /// Sees what has changed since the names were first asked for. Call it at the start of a session.
+    ///
+    /// Each file that is there costs a `stat`, and each folder one for all that are not there: files created later
+    /// are seen, and those that did not change are not read.
+    pub fn refresh(&self) {
+        let _one = self.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.read().watch.as_ref().is_some_and(Watch::is_quiet) {
+            return;
+        }
+        let mut watch = Watch::folders(self.read().seen());
+        self.read_again();
+        let mut kept = self.write();
+        watch.complete(kept.seen());
+        kept.watch = Some(watch);
+    }
+
+    /// Looks at every path, and reads again what has moved.
+    fn read_again(&self) {
+        let stale: Vec<(Box<str>, Arc<Reading>)> = {
+            let kept = self.read();
+            let stale = kept
+                .lines
+                .iter()
+                .filter(|(_, reading)| state(&reading.seen) != State::Same);
+            stale.map(|(name, reading)| (name.clone(), reading.clone())).collect()
+        };
+        let mut moved = false;
+        for (name, old) in stale {
+            let new = read_name(&self.dirs, &name);
+            moved |= self.replace(name, &old, new);
+        }
+        moved |= self.refresh_maps();
+        if moved {
+            self.moved();
+        }
+    }
+
+    /// Every file some answer came from, included ones among them.
+    pub fn files_read(&self) -> Vec<PathBuf> {
+        let kept = self.read();
+        let there = kept.seen().filter(|look| look.is_there());
+        there.map(|look| look.path().to_owned()).collect()
+    }
+
+    /// A number that moves whenever a refresh saw a change.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// What is wrong with the files read so far and with the core settings.
+    pub fn faults(&self) -> Vec<Fault> {
+        let built = self.built();
+        let kept = self.read();
+        let mut faults = self.faults.clone();
+        for reading in kept.lines.values() {
+            faults.extend(reading.faults.iter().cloned());
+        }
+        for entry in kept.maps.values() {
+            faults.extend(entry.fault.clone().or_else(|| entry.map.fault()));
+        }
+        faults.extend(built.faults.iter().cloned());
+        let mut seen = std::collections::HashSet::new();
+        faults.retain(|fault| seen.insert(fault.to_string()));
+        faults
+    }
+
+    /// The core settings, built anew only after a change.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.built().settings
+    }
+
+    fn built(&self) -> Built {
+        let at = self.changes();
+        let mut kept = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(built) = &*kept
+            && built.at == at
+        {
+            return built.clone();
+        }
+        let source = |name: &str| self.lines(name);
+        let (settings, faults) = match &self.home {
+            Some(home) => Settings::read_for(&source, Some(home)),
+            None => Settings::read(&source),
+        };
+        let built = Built {
+            at,
+            settings: Arc::new(settings),
+            faults: faults.into(),
+        };
+        kept.insert(built).clone()
+    }
+
+    /// The readings kept, to tell whether a refresh made new ones.
+    #[cfg(test)]
+    pub(super) fn readings(&self) -> Vec<*const ()> {
+        self.read()
+            .lines
+            .values()
+            .map(|reading| Arc::as_ptr(reading).cast())
+            .collect()
+    }
+
+    /// Whether a refresh would find that nothing has changed.
+    #[cfg(test)]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.read().watch.as_ref().is_some_and(Watch::is_quiet)
+    }
+
+    fn reading(&self, name: &str) -> Arc<Reading> {
+        if let Some(reading) = self.read().lines.get(name) {
+            return reading.clone();
+        }
+        let reading = Arc::new(read_name(&self.dirs, name));
+        let mut kept = self.write();
+        kept.watch = None;
+        kept.lines.entry(name.into()).or_insert(reading).clone()
+    }
+
+    /// Puts a new reading in the place of an old one. Lines that read the same stay the same lines, so that
+    /// nothing derived from them is made again; only then is the answer `false`.
+    fn replace(&self, name: Box<str>, old: &Arc<Reading>, mut new: Reading) -> bool {
+        let equal = new.lines == old.lines && new.found == old.found && new.faults == old.faults;
+        if new.lines == old.lines {
+            new.lines = old.lines.clone();
+        }
+        let mut kept = self.write();
+        // Somebody may have set it meanwhile.
+        if kept.lines.get(&name).is_some_and(|now| Arc::ptr_eq(now, old)) {
+            kept.lines.insert(name, Arc::new(new));
+        }
+        !equal
+    }
+
+    fn refresh_maps(&self) -> bool {
+        let entries: HashMap<Box<str>, Arc<MapEntry>> = self
+            .read()
+            .maps
+            .iter()
+            .map(|(name, entry)| (name.clone(), entry.clone()))
+            .collect();
+        let mut moved = false;
+        for (name, entry) in entries {
+            let text_moved = entry.text.as_ref().is_some_and(|text| !self.lines(&name).same(text));
+            let now = if text_moved { State::Moved } else { state(&entry.seen) };
+            // An unsure one is opened again as well: what changed without a trace is then read afresh.
+            if now != State::Same {
+                let entry = Arc::new(self.open_map(&name));
+                self.write().maps.insert(name, entry);
+                moved |= now == State::Moved;
+            }
+        }
+        moved
+    }
+
+    fn open_map(&self, name: &str) -> MapEntry {
+        let mut seen = Vec::new();
+        for dir in &self.dirs {
+            let look = Seen::look(dir.join(format!("{name}.cdb")));
+            let path = look.is_there().then(|| look.path().to_owned());
+            seen.push(look);
+            if let Some(path) = path {
+                let (map, fault) = match Map::open(&path) {
+                    Ok(map) => (map, None),
+                    Err(fault) => (Map::default(), Some(fault.at(Place::of_file(&path)))),
+                };
+                return MapEntry {
+                    map,
+                    fault,
+                    seen,
+                    text: None,
+                };
+            }
+        }
+        let text = self.lines(name);
+        MapEntry {
+            map: Map::of_lines(&text),
+            fault: None,
+            seen,
+            text: Some(text),
+        }
+    }
+
+    fn moved(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    // A panic elsewhere never leaves these half-written: every change is one insertion.
+    fn read(&self) -> RwLockReadGuard<'_, Kept> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Kept> {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

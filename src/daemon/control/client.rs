@@ -1,0 +1,96 @@
+//! The other side of the control socket: what qpsmtpctl asks.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::GREETING;
+
+/// sysexits.h: there is no daemon to speak to.
+const EX_UNAVAILABLE: u8 = 69;
+
+/// A connection to the master.
+pub(crate) struct Line {
+    reader: BufReader<UnixStream>,
+}
+
+impl Line {
+    /// Connects; other versions of the protocol are not understood.
+    pub(crate) fn to(socket: &Path) -> io::Result<Line> {
+        Line::over(UnixStream::connect(socket)?)
+    }
+
+    /// Speaks over a stream that is connected already.
+    pub(crate) fn over(stream: UnixStream) -> io::Result<Line> {
+        let mut reader = BufReader::new(stream);
+        let mut greeting = String::new();
+        reader.read_line(&mut greeting)?;
+        match greeting.trim_end() {
+            GREETING => Ok(Line { reader }),
+            "" => Err(io::Error::other("turned away")),
+            other => Err(io::Error::other(format!("it speaks '{other}'"))),
+        }
+    }
+
+    /// Asks, and waits for the answer: its text, or the words and the text of an error.
+    pub(crate) fn ask(&mut self, command: &str) -> io::Result<Result<String, String>> {
+        self.reader.get_mut().write_all(format!("{command}\n").as_bytes())?;
+        let first = self.line()?;
+        let mut text = String::new();
+        loop {
+            let line = self.line()?;
+            match line.strip_prefix('.') {
+                Some("\n") => break,
+                Some(rest) => text.push_str(rest),
+                None => text.push_str(&line),
+            }
+        }
+        Ok(match first.strip_prefix("Error - ") {
+            None => Ok(text),
+            Some(words) => Err(format!("{words}{text}")),
+        })
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        match self.reader.read_line(&mut line)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(line),
+        }
+    }
+
+    /// Waits until the master is gone.
+    pub(crate) fn wait_for_end(&mut self) {
+        while self.line().is_ok() {}
+    }
+}
+
+/// Asks once and prints the answer. Exit codes: 0 done, 1 refused, 69 no daemon.
+pub(crate) fn ask(socket: &Path, command: &str, waits_for_end: bool) -> ExitCode {
+    let asked = Line::to(socket).and_then(|mut line| {
+        let answer = line.ask(command)?;
+        if answer.is_ok() && waits_for_end {
+            line.wait_for_end();
+        }
+        Ok(answer)
+    });
+    match asked {
+        Ok(Ok(text)) => {
+            // whoever reads it may have gone
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Ok(Err(words)) => {
+            eprintln!("{}", words.trim_end());
+            ExitCode::FAILURE
+        }
+        Err(why) => unreachable(socket, &why),
+    }
+}
+
+/// Says that there is no daemon.
+pub(super) fn unreachable(socket: &Path, why: &io::Error) -> ExitCode {
+    eprintln!("no answer at {}: {why}", socket.display());
+    ExitCode::from(EX_UNAVAILABLE)
+}

@@ -1,0 +1,154 @@
+//! What can be seen of the daemon: a summary, sessions, workers, plugins, limits.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::super::gauge::Gauge;
+use super::table::{Facts, Table, Value};
+use crate::config::{Rate, Settings};
+use crate::log::Level;
+use crate::prefork::{Gate, House};
+use crate::session::{Ruling, Stage, Tally};
+
+/// The word for what the daemon does with new clients.
+pub(super) fn state(house: &House<'_>) -> &'static str {
+    match house.gate() {
+        _ if house.is_ending() => "ending",
+        Gate::Open => "serving",
+        Gate::Paused => "paused",
+        Gate::Draining => "draining",
+    }
+}
+
+/// The summary.
+pub(super) fn status(house: &House<'_>, gauge: &Gauge, level: Level) -> Facts {
+    let (workers, plan) = (house.workers(), house.plan());
+    let count = |state: &str| workers.iter().filter(|worker| worker.state == state).count();
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut facts: Vec<(&'static str, Value)> = vec![
+        ("version", env!("CARGO_PKG_VERSION").into()),
+        ("master", std::process::id().into()),
+        ("time", time.as_secs().into()),
+        ("uptime", house.uptime().into()),
+        ("state", state(house).into()),
+        ("generation", house.generation().into()),
+        ("sessions", house.sessions().len().into()),
+        ("most_sessions", (plan.children * plan.sessions.max(1)).into()),
+        ("workers", workers.len().into()),
+        ("most_workers", plan.children.into()),
+        ("busy_workers", count("busy").into()),
+        ("idle_workers", count("idle").into()),
+        ("loglevel", level.name().into()),
+        ("refused_by_address", house.refused().into()),
+    ];
+    facts.extend(Tally::ALL.iter().map(|what| (what.word(), gauge.tally(*what).into())));
+    Facts(facts)
+}
+
+/// Sessions by age: all, the oldest `some`, or the newest if that is negative (catalogue 8.4).
+pub(super) fn sessions(house: &House<'_>, gauge: &Gauge, some: Option<i64>) -> Table {
+    let mut sessions = house.sessions();
+    let wanted = some.map_or(usize::MAX, |some| some.unsigned_abs() as usize);
+    if some.is_some_and(|some| some < 0) {
+        sessions.reverse();
+    }
+    sessions.truncate(wanted);
+    let pids: Vec<(usize, u32)> = house.workers().iter().map(|worker| (worker.row, worker.pid)).collect();
+    let rows = sessions.iter().map(|session| {
+        let pid = pids.iter().find(|(row, _)| *row == session.row).map(|(_, pid)| *pid);
+        let stage = usize::from(session.stage.0)
+            .checked_sub(1)
+            .and_then(|at| Stage::ALL.get(at));
+        let running = gauge.marked(session.task.0);
+        let since = if running.is_some() {
+            session.task.1
+        } else {
+            session.stage.1
+        };
+        vec![
+            session.number.into(),
+            pid.map_or(Value::None, Value::from),
+            session.peer.ip().to_string().into(),
+            u32::from(session.peer.port()).into(),
+            session.age.into(),
+            stage.map_or(Value::None, |stage| stage.word().into()),
+            running.as_ref().map_or(Value::None, |one| (&*one.plugin).into()),
+            running.as_ref().map_or(Value::None, |one| one.hook.name().into()),
+            if stage.is_some() { since.into() } else { Value::None },
+        ]
+    });
+    Table {
+        columns: &["id", "pid", "peer", "port", "age", "phase", "plugin", "hook", "for"],
+        rows: rows.collect(),
+    }
+}
+
+/// Workers by row.
+pub(super) fn workers(house: &House<'_>) -> Table {
+    let sessions = house.sessions();
+    let rows = house.workers().into_iter().map(|worker| {
+        let own = sessions.iter().filter(|session| session.row == worker.row).count();
+        vec![
+            worker.row.into(),
+            worker.pid.into(),
+            worker.generation.into(),
+            if worker.leaving { "leaving" } else { worker.state }.into(),
+            own.into(),
+            worker.served.into(),
+        ]
+    });
+    Table {
+        columns: &["row", "pid", "generation", "state", "sessions", "served"],
+        rows: rows.collect(),
+    }
+}
+
+/// Plugins at their hooks, with verdicts and latencies.
+pub(super) fn plugins(gauge: &Gauge) -> Table {
+    let time = |micros: u64| Value::Time(Duration::from_micros(micros));
+    let rows = gauge.calls().into_iter().map(|(marked, calls)| {
+        let mut row: Vec<Value> = vec![
+            (&*marked.plugin).into(),
+            marked.hook.name().into(),
+            calls.count().into(),
+        ];
+        row.extend(Ruling::ALL.iter().map(|ruling| calls.rulings[*ruling as usize].into()));
+        row.extend([calls.quantile(500), calls.quantile(990), calls.most].map(time));
+        row
+    });
+    Table {
+        columns: &[
+            "plugin", "hook", "calls", "decline", "accept", "deny", "soft", "error", "panic", "p50", "p99", "max",
+        ],
+        rows: rows.collect(),
+    }
+}
+
+/// The limits that hold, with what has been refused by them.
+pub(super) fn limits(house: &House<'_>, gauge: &Gauge, settings: &Settings) -> Facts {
+    let plan = house.plan();
+    let rate = |rate: Option<Rate>| match rate {
+        Some(rate) => Value::Text(format!("{}/{}", rate.events, rate.within.as_secs())),
+        None => Value::None,
+    };
+    Facts(vec![
+        ("children", plan.children.into()),
+        ("idle_children", plan.idle_children.into()),
+        ("sessions_per_worker", plan.sessions.into()),
+        ("lifetime", plan.sessions_per_worker.into()),
+        ("max_from_ip", plan.max_from_ip.into()),
+        ("ipv6_prefix", u32::from(plan.ipv6_prefix).into()),
+        ("refused_by_address", house.refused().into()),
+        ("connection_rate", rate(settings.rates.connections)),
+        ("message_rate", rate(settings.rates.messages)),
+        ("recipient_rate", rate(settings.rates.recipients)),
+        ("error_rate", rate(settings.rates.errors)),
+        ("auth_failure_rate", rate(settings.rates.auth_failures)),
+        ("over_rate", gauge.tally(Tally::OverRate).into()),
+        ("databytes", settings.databytes.into()),
+        ("maxrcpts", settings.limits.maxrcpts.into()),
+        ("max_errors", settings.limits.max_errors.into()),
+        ("max_transactions", settings.limits.max_transactions.into()),
+        ("timeout", settings.timeout.into()),
+        ("timeoutsmtpd", settings.timeoutsmtpd.into()),
+    ])
+}

@@ -1,0 +1,363 @@
+//! Gauges: what all workers have counted, by plugin and hook, in the counters of prefork.
+//!
+//! A plugin at a hook has a number, its mark, for as long as the master lives, whatever generations come and go; so
+//! its totals go on over reloads. Latencies are kept in classes of powers of two of a microsecond.
+
+use std::collections::hash_map::RandomState;
+use std::fmt::{self, Write};
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::log::{Builtin, Level};
+use crate::plugin::{Hook, Loaded};
+use crate::prefork::{self, Counters, Fallen, Leave, Notice, Rates};
+use crate::session::{Mark, Ruling, Stage, Tally, Watch};
+
+/// Columns before those of the plugins: one for each tally, then the switches, which are in the row of nobody.
+const FIRST: usize = 64;
+/// The column of the log level that an operator has set: 0 for none, else one more than the level.
+const LOGLEVEL: usize = FIRST - 1;
+/// Classes of latency: below 1 µs, below 2 µs, 4 µs ... and the last without end (from 67 s).
+pub(super) const CLASSES: usize = 28;
+/// Columns of a plugin at a hook: rulings other than decline, sum and maximum in microseconds, the classes.
+const WIDTH: usize = 40;
+const SUM: usize = 6;
+const MOST: usize = 7;
+const CLASS: usize = 8;
+/// Plugins at hooks that can be told apart; the rest is not counted.
+const MARKS: usize = 1024;
+
+/// Messages over which workers have crashed that are kept in mind, and for how long.
+const CRASHES: usize = 1024;
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// So many crashes make a message deadly.
+const DEADLY: u32 = 2;
+
+/// What a mark stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Marked {
+    /// The plugin's name in the log.
+    pub(super) plugin: Arc<str>,
+    /// The hook.
+    pub(super) hook: Hook,
+}
+
+/// All gauges.
+pub(super) struct Gauge {
+    counters: Counters,
+    /// The row of nobody.
+    own_row: usize,
+    marks: Mutex<Vec<Marked>>,
+    /// Crashes by the fingerprint of the message that was being decided.
+    crashes: Rates,
+    /// Makes fingerprints, the same in all workers.
+    secret: RandomState,
+}
+
+/// What is known of a plugin at a hook.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Calls {
+    /// How often it ruled what, in the order of [`Ruling::ALL`].
+    pub(super) rulings: [u64; 6],
+    /// Time spent, µs.
+    pub(super) sum: u64,
+    /// The longest call, µs.
+    pub(super) most: u64,
+    /// Calls by class of latency.
+    pub(super) classes: [u64; CLASSES],
+}
+
+impl Gauge {
+    /// To be made before the first fork, for so many workers.
+    pub(super) fn new(workers: usize) -> io::Result<Gauge> {
+        Ok(Gauge {
+            counters: Counters::new(workers + 1, FIRST + MARKS * WIDTH)?,
+            own_row: workers,
+            marks: Mutex::default(),
+            crashes: Rates::new(CRASHES)?,
+            secret: RandomState::new(),
+        })
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Vec<Marked>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The mark of a plugin at a hook; 0, which is not counted, if there are too many.
+    pub(super) fn mark(&self, loaded: &Loaded, hook: Hook) -> Mark {
+        let mut marks = self.marks();
+        let is = |one: &Marked| one.hook == hook && one.plugin == loaded.log_name;
+        let at = marks.iter().position(is).unwrap_or_else(|| {
+            if marks.len() < MARKS {
+                let plugin = loaded.log_name.clone();
+                marks.push(Marked { plugin, hook });
+            }
+            marks.len() - 1
+        });
+        match marks.get(at).is_some_and(is) {
+            true => at as Mark + 1,
+            false => 0,
+        }
+    }
+
+    /// What a mark stands for.
+    pub(super) fn marked(&self, mark: Mark) -> Option<Marked> {
+        self.marks().get(usize::from(mark).checked_sub(1)?).cloned()
+    }
+
+    /// All marks that were ever given, with what was counted of them.
+    pub(super) fn calls(&self) -> Vec<(Marked, Calls)> {
+        let marks = self.marks();
+        let counted = |(at, marked): (usize, &Marked)| (marked.clone(), self.calls_of(at));
+        marks.iter().enumerate().map(counted).collect()
+    }
+
+    fn calls_of(&self, at: usize) -> Calls {
+        let first = FIRST + at * WIDTH;
+        let mut calls = Calls {
+            sum: self.counters.sum(first + SUM),
+            most: self.counters.most(first + MOST),
+            ..Calls::default()
+        };
+        for (number, class) in calls.classes.iter_mut().enumerate() {
+            *class = self.counters.sum(first + CLASS + number);
+        }
+        for ruling in &Ruling::ALL[1..] {
+            calls.rulings[*ruling as usize] = self.counters.sum(first + *ruling as usize);
+        }
+        // the usual case is not counted by itself
+        calls.rulings[0] = calls.count().saturating_sub(calls.rulings.iter().sum());
+        calls
+    }
+
+    /// The sum of a tally.
+    pub(super) fn tally(&self, what: Tally) -> u64 {
+        self.counters.sum(what as usize)
+    }
+
+    /// Takes note of a crash; says what ran, and over which message.
+    pub(super) fn bury(&self, fallen: &Fallen) -> String {
+        let stage = usize::from(fallen.stage).checked_sub(1);
+        let mut words = match stage.and_then(|at| Stage::ALL.get(at)) {
+            Some(stage) => format!(", at {}", stage.word()),
+            None => String::new(),
+        };
+        if let Some(marked) = self.marked(fallen.task) {
+            words += &format!(", in {} at hook {}", marked.plugin, marked.hook.name());
+        }
+        if fallen.message != 0 {
+            self.crashes.count((0, fallen.message.into()), 1, REMEMBERED);
+            words += &format!(", message {:016x}", fallen.message);
+        }
+        words
+    }
+
+    /// Whether workers have crashed over a message.
+    fn is_deadly(&self, fingerprint: u64) -> bool {
+        self.crashes.level((0, fingerprint.into()), REMEMBERED) >= DEADLY
+    }
+
+    /// The log level that an operator has set, for all workers.
+    pub(super) fn loglevel(&self) -> Option<Level> {
+        let number = self.counters.get(self.own_row, LOGLEVEL);
+        (number > 0).then(|| Level::from_number(number as i64 - 1))
+    }
+
+    /// Sets or forgets such a level; sessions heed it from their next command on.
+    pub(super) fn set_loglevel(&self, level: Option<Level>) {
+        let number = level.map_or(0, |level| level as u64 + 1);
+        self.counters.set(self.own_row, LOGLEVEL, number);
+    }
+
+    fn count_call(&self, row: usize, mark: Mark, ruling: Ruling, took: Duration) {
+        let Some(at) = usize::from(mark).checked_sub(1) else {
+            return;
+        };
+        let first = FIRST + at * WIDTH;
+        let micros = took.as_micros() as u64;
+        self.counters.add(row, first + SUM, micros);
+        self.counters.add(row, first + CLASS + class(micros), 1);
+        self.counters.raise(row, first + MOST, micros);
+        if ruling != Ruling::Decline {
+            self.counters.add(row, first + ruling as usize, 1);
+        }
+    }
+}
+
+/// The class of a latency.
+fn class(micros: u64) -> usize {
+    (64 - micros.leading_zeros() as usize).min(CLASSES - 1)
+}
+
+/// The end of a class, in microseconds; what lies in it is less.
+pub(super) fn class_end(class: usize) -> u64 {
+    1 << class
+}
+
+impl Calls {
+    /// All calls.
+    pub(super) fn count(&self) -> u64 {
+        self.classes.iter().sum()
+    }
+
+    /// The time that so many of a thousand calls took less than, in microseconds; never more than the longest.
+    pub(super) fn quantile(&self, thousandths: u64) -> u64 {
+        let wanted = (self.count() * thousandths).div_ceil(1000);
+        let mut seen = 0;
+        let reaches = |count: &u64| {
+            seen += count;
+            seen >= wanted
+        };
+        let found = self.classes.iter().position(reaches);
+        found.map_or(0, class_end).min(self.most)
+    }
+}
+
+/// A word in capitals, as commands are written.
+struct Loud(&'static str);
+
+impl fmt::Display for Loud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| f.write_char(c.to_ascii_uppercase()))
+    }
+}
+
+/// Watches one session from its seat.
+pub(super) struct SeatWatch {
+    gauge: Arc<Gauge>,
+    notice: Notice,
+    log: Arc<Builtin>,
+    /// The level that holds without an operator's word.
+    usual: Level,
+    /// The client, if the process is all its own and named for it.
+    only: Option<IpAddr>,
+}
+
+impl SeatWatch {
+    /// For the session that hears this notice.
+    pub(super) fn new(
+        gauge: Arc<Gauge>,
+        notice: Notice,
+        log: Arc<Builtin>,
+        usual: Level,
+        only: Option<IpAddr>,
+    ) -> SeatWatch {
+        SeatWatch {
+            gauge,
+            notice,
+            log,
+            usual,
+            only,
+        }
+    }
+}
+
+impl Watch for SeatWatch {
+    fn stage(&self, stage: Stage) {
+        self.notice.set_stage(stage as u16 + 1, Instant::now());
+        if let Some(ip) = self.only {
+            prefork::title(format_args!("qpsmtpd worker [{ip}] {}", Loud(stage.word())));
+        }
+        self.log.set_threshold(self.gauge.loglevel().unwrap_or(self.usual));
+    }
+
+    fn begins(&self, mark: Mark, at: Instant) {
+        self.notice.set_task(mark, at);
+    }
+
+    fn ended(&self, mark: Mark, ruling: Ruling, took: Duration) {
+        self.gauge.count_call(self.notice.row(), mark, ruling, took);
+    }
+
+    fn rests(&self) {
+        self.notice.rest();
+    }
+
+    fn count(&self, what: Tally, by: u64) {
+        self.gauge.counters.add(self.notice.row(), what as usize, by);
+    }
+
+    fn deciding(&self, parts: &dyn Fn(&mut dyn Hasher)) -> (u64, bool) {
+        let mut hasher = self.gauge.secret.build_hasher();
+        parts(&mut hasher);
+        let fingerprint = hasher.finish().max(1);
+        let deadly = self.gauge.is_deadly(fingerprint);
+        if !deadly {
+            self.notice.set_message(fingerprint);
+        }
+        (fingerprint, deadly)
+    }
+
+    fn decided(&self) {
+        self.notice.set_message(0);
+    }
+
+    fn is_dismissed(&self) -> bool {
+        self.notice.state() == Leave::Dismissed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn took(micros: &[u64]) -> Calls {
+        let gauge = Gauge::new(2).expect("memory");
+        for (number, time) in micros.iter().enumerate() {
+            gauge.count_call(number % 2, 1, Ruling::Decline, Duration::from_micros(*time));
+        }
+        gauge.calls_of(0)
+    }
+
+    #[test]
+    fn latencies_fall_into_classes() {
+        assert_eq!([0, 1, 2, 3, 4, 1023, 1024].map(class), [0, 1, 2, 2, 3, 10, 11]);
+        assert_eq!(class(u64::MAX), CLASSES - 1);
+        assert!(
+            [0, 1, 2, 3, 4, 1023, 1024]
+                .iter()
+                .all(|time| *time < class_end(class(*time)))
+        );
+    }
+
+    #[test]
+    fn quantiles_tell_the_end_of_their_class_and_never_more_than_the_longest() {
+        let mut times = vec![3; 98];
+        times.extend([700, 900]);
+        let calls = took(&times);
+        assert_eq!((calls.count(), calls.sum, calls.most), (100, 98 * 3 + 1600, 900));
+        assert_eq!([500, 980, 990, 1000].map(|part| calls.quantile(part)), [4, 4, 900, 900]);
+        assert_eq!(Calls::default().quantile(990), 0);
+    }
+
+    #[test]
+    fn what_is_not_counted_by_itself_is_the_rest() {
+        let gauge = Gauge::new(2).expect("memory");
+        let short = Duration::from_micros(5);
+        for ruling in [Ruling::Decline, Ruling::Decline, Ruling::Deny, Ruling::Panic] {
+            gauge.count_call(1, 3, ruling, short);
+        }
+        gauge.count_call(1, 0, Ruling::Deny, short);
+        assert_eq!(gauge.calls_of(2).rulings, [2, 0, 1, 0, 0, 1]);
+        assert_eq!(gauge.calls_of(0).count(), 0);
+    }
+
+    #[test]
+    fn an_operators_level_holds_until_it_is_forgotten() {
+        let gauge = Gauge::new(1).expect("memory");
+        assert_eq!(gauge.loglevel(), None);
+        gauge.set_loglevel(Some(Level::Emerg));
+        assert_eq!(gauge.loglevel(), Some(Level::Emerg));
+        gauge.set_loglevel(None);
+        assert_eq!(gauge.loglevel(), None);
+    }
+
+    #[test]
+    fn all_tallies_have_room() {
+        assert!(Tally::ALL.len() < LOGLEVEL && Ruling::ALL.len() <= SUM && CLASS + CLASSES <= WIDTH);
+        assert!(Stage::ALL.len() < 255);
+    }
+}

@@ -1,0 +1,392 @@
+//! A generation: one loaded configuration with its plugins, and how it serves a connection.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::{Fault, Lookup, Settings};
+use crate::log::{Builtin, Level, Record};
+use crate::mail::{Spool, Status};
+use crate::net::{self, PolledWire, SystemDns};
+use crate::plugin::{Chain, Hook, Programs, load_plugins};
+use crate::plugins::REGISTER;
+use crate::prefork::{self, Confinement, Connection, Console, Fallen, Notice, Refusal, Service};
+use crate::session::channel::Channel;
+use crate::session::services::{Clock, Meter, NoMeter, Services, SideHooks};
+use crate::session::tls::Encrypt;
+use crate::session::{Peer, Session, Watch};
+use crate::smtp::{self, Entry};
+
+use super::control::Clerk;
+use super::doors::Door;
+use super::gauge::{Gauge, SeatWatch};
+use super::overload;
+
+/// One loaded configuration with its plugins: a generation.
+pub(super) struct Generation {
+    chain: Arc<Chain>,
+    pub(super) services: Arc<Services>,
+    loglevel: Option<Level>,
+    reverse_name: bool,
+    walls: Walls,
+    watch: overload::Watch,
+    gauge: Option<Arc<Gauge>>,
+    clerk: Option<Clerk>,
+    /// By the number of the listener: whether TLS comes first there.
+    implicit_tls: Vec<bool>,
+}
+
+/// The kinds of confinement to use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Walls {
+    /// Landlock: which files workers reach.
+    pub landlock: bool,
+    /// seccomp: which system calls workers make.
+    pub seccomp: bool,
+}
+
+/// What makes a generation, besides the files of the configuration.
+#[derive(Default)]
+pub(super) struct Recipe {
+    pub(super) config: Option<PathBuf>,
+    pub(super) loglevel: Option<Level>,
+    pub(super) reverse_name: bool,
+    /// How workers are confined.
+    pub(super) walls: Walls,
+    /// Who counts for all workers; none for a process that serves one session.
+    pub(super) meter: Option<Arc<dyn Meter>>,
+    /// What is counted for displays; none for a process that serves one session.
+    pub(super) gauge: Option<Arc<Gauge>>,
+    /// Certificates and keys, which one who has given up root may not be able to read again.
+    pub(super) keyring: net::Keyring,
+    /// The home of the user who will serve, if that is another than the one who starts.
+    pub(super) home: Option<PathBuf>,
+}
+
+impl Recipe {
+    /// Loads configuration and plugins, and all faults that they have.
+    pub(super) fn load(&self) -> (Generation, Vec<Fault>) {
+        let lookup = Lookup::standard(self.config.as_deref());
+        let lookup = Arc::new(match &self.home {
+            Some(home) => lookup.with_home(home.clone()),
+            None => lookup,
+        });
+        let settings = lookup.settings();
+        let (mut chain, mut faults) = load_plugins(&lookup, &REGISTER);
+        if let Some(gauge) = &self.gauge {
+            chain.number(|loaded, hook| gauge.mark(loaded, hook));
+        }
+        let chain = Arc::new(chain);
+        faults.splice(0..0, lookup.faults());
+        let tls = self.tls(&chain, &mut faults);
+        let level = self.loglevel.unwrap_or(Level::from_number(settings.loglevel.into()));
+        let set = self.gauge.as_ref().and_then(|gauge| gauge.loglevel());
+        let services = Services {
+            lookup,
+            clock: Clock::default(),
+            dns: Arc::new(SystemDns),
+            log: Arc::new(Builtin::stderr(set.unwrap_or(level))),
+            hooks: chain.clone(),
+            meter: self.meter.clone().unwrap_or_else(|| Arc::new(NoMeter)),
+            tls,
+            spool: Arc::new(Spool {
+                dir: settings.spool_dir.clone(),
+                threshold: settings.size_threshold,
+                perms: settings.spool_perms,
+            }),
+        };
+        let clerk = self.gauge.clone().map(|gauge| Clerk {
+            gauge,
+            lookup: services.lookup.clone(),
+            log: services.log.clone(),
+            usual: level,
+        });
+        let generation = Generation {
+            clerk,
+            chain,
+            services: Arc::new(services),
+            loglevel: self.loglevel,
+            reverse_name: self.reverse_name,
+            walls: self.walls,
+            watch: overload::Watch::default(),
+            gauge: self.gauge.clone(),
+            implicit_tls: Vec::new(),
+        };
+        (generation, faults)
+    }
+
+    /// TLS as a plugin wants it, with the faults at the plugin's line.
+    fn tls(&self, chain: &Chain, faults: &mut Vec<Fault>) -> Option<Arc<dyn Encrypt>> {
+        let (loaded, plan) = chain.tls_plan()?;
+        self.keyring.begin();
+        let (server, troubles) = net::tls_server(plan, &self.keyring);
+        let line = &loaded.line;
+        let sound = troubles.iter().all(|trouble| !trouble.error);
+        for trouble in troubles {
+            let at = line.find(&trouble.file).unwrap_or(0);
+            let named = at > 0 && !trouble.file.is_empty();
+            let span = if named {
+                at..at + trouble.file.len()
+            } else {
+                0..line.len()
+            };
+            let fault = line.fault(span, format!("tls: {}", trouble.why));
+            faults.push(if trouble.error { fault } else { fault.as_warning() });
+        }
+        if server.is_none() && sound {
+            faults.push(line.blame(line, "tls: error, TLS is not offered").as_warning());
+        }
+        server
+    }
+}
+
+impl Generation {
+    /// Directories that must exist and belong to the user who serves.
+    pub(super) fn owned_dirs(&self) -> Vec<PathBuf> {
+        let mut dirs = self.chain.owned_dirs();
+        dirs.push(self.services.spool.dir.clone());
+        dirs
+    }
+
+    /// The same, for listeners of which some begin with TLS.
+    ///
+    /// # Errors
+    /// There is no TLS to begin with.
+    pub(super) fn with_listeners(self, doors: &[Door]) -> Result<Generation, String> {
+        if self.services.tls.is_none()
+            && let Some(door) = doors.iter().find(|door| door.tls)
+        {
+            return Err(format!(
+                "{} is to begin with TLS, which needs the plugin tls and a certificate (smtp:// before the address: \
+                 without TLS)",
+                door.listen
+            ));
+        }
+        Ok(Generation {
+            implicit_tls: doors.iter().map(|door| door.tls).collect(),
+            ..self
+        })
+    }
+
+    /// What the workers need of the machine: what the plugins declare, the configuration, and the spool.
+    fn needed(&self) -> Confinement {
+        let (needs, _) = self.chain.needs();
+        let lookup = &self.services.lookup;
+        let folders = lookup.dirs().iter().cloned().chain(lookup.files_read());
+        Confinement {
+            read: needs.read.into_iter().chain(folders).collect(),
+            write: needs
+                .write
+                .into_iter()
+                .chain([self.services.spool.dir.clone()])
+                .collect(),
+            programs: match needs.programs {
+                Programs::None => prefork::Programs::None,
+                Programs::Reading => prefork::Programs::Reading,
+                Programs::Any => prefork::Programs::Any,
+            },
+            landlock: self.walls.landlock,
+            seccomp: self.walls.seccomp,
+        }
+    }
+
+    /// Says why workers cannot be confined, if they shall be and cannot.
+    fn warn_unconfined(&self) {
+        let (_, unconfined) = self.chain.needs();
+        if let Some(name) = unconfined.filter(|_| self.walls.landlock || self.walls.seccomp) {
+            let text = format!("{name} runs programs that need more than a session does: workers are not confined");
+            self.log(Level::Warn, &text);
+        }
+    }
+
+    /// Gets ready to serve: the plugins begin their work, and the spool directory is made if it is missing.
+    pub(super) fn prepare(&self) -> Result<(), String> {
+        self.chain.start()?;
+        let loggers = self.chain.plugins().iter();
+        for logger in loggers.filter(|one| one.hooks.contains(&Hook::logging)) {
+            self.log(Level::Info, &format!("Loaded {}", logger.line));
+        }
+        self.warn_unconfined();
+        let spool = &self.services.spool;
+        match spool.prepare() {
+            Ok(None) => Ok(()),
+            Ok(Some(warning)) => {
+                self.log(Level::Warn, &warning);
+                Ok(())
+            }
+            Err(why) => Err(format!("spool_dir {}: {why}\n", spool.dir.display())),
+        }
+    }
+
+    fn begins_with_tls(&self, connection: &Connection<'_>) -> bool {
+        self.implicit_tls.get(connection.listener) == Some(&true)
+    }
+
+    /// The settings for a session that begins now: what is on disk now, or what config hooks say.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.services.lookup.refresh();
+        let settings = match self.chain.has_config() {
+            true => Arc::new(Settings::read(&|name| self.services.config(name)).0),
+            false => self.services.lookup.settings(),
+        };
+        if self.loglevel.is_none() {
+            self.services
+                .log
+                .set_threshold(Level::from_number(settings.loglevel.into()));
+        }
+        settings
+    }
+
+    /// Logs in the name of the process.
+    pub(super) fn log(&self, level: Level, text: &str) {
+        if self.services.wants(level) {
+            self.services.log(&Record {
+                level,
+                number: std::process::id().into(),
+                hook: None,
+                plugin: None,
+                text: format_args!("{text}"),
+            });
+        }
+    }
+
+    /// Serves one session over any wire.
+    pub(super) fn serve_wire<E: net::Ends + 'static>(
+        &self,
+        wire: PolledWire<E>,
+        peer: Peer,
+        settings: Arc<Settings>,
+        watch: Option<Box<dyn Watch>>,
+        entry: Entry,
+        number: u64,
+    ) {
+        let longest = settings
+            .limits
+            .max_session_time
+            .unwrap_or(Duration::from_secs(u32::MAX.into()));
+        let channel = Channel::new(Box::new(wire), settings.timeoutsmtpd, Instant::now() + longest);
+        let mut session = Session::new(peer, channel, self.services.clone(), settings);
+        session.watch = watch;
+        session.number = number;
+        if !entry.pre_connection {
+            // one session per process: what the super-server has set is about this client
+            let text = |value: OsString| value.to_string_lossy().into_owned();
+            session.environment = std::env::vars_os()
+                .map(|(name, value)| (text(name), text(value)))
+                .collect();
+        }
+        smtp::serve(session, &self.chain, entry);
+    }
+}
+
+/// The word of prefork, as the wire wants it.
+struct Noticed(Notice);
+
+impl net::Ending for Noticed {
+    fn fd(&self) -> Option<RawFd> {
+        Some(self.0.fd().as_raw_fd())
+    }
+
+    fn woken(&self) {
+        self.0.woken();
+    }
+
+    fn leave(&self) -> net::Leave {
+        match self.0.state() {
+            prefork::Leave::No => net::Leave::No,
+            prefork::Leave::FinishTransaction { deadline } => net::Leave::FinishBy(deadline),
+            prefork::Leave::Now | prefork::Leave::Dismissed => net::Leave::Now,
+        }
+    }
+}
+
+impl Service for Generation {
+    fn serve(&self, connection: Connection<'_>) {
+        let mut settings = self.settings();
+        if let Some(why) = self.watch.too_much(&settings.overload) {
+            self.log(Level::Notice, &format!("turned away {}: {why}", connection.peer.ip()));
+            let words = smtp::bare_reply(421, Status(4, 3, 2), "the system is too busy, please try again later");
+            if !self.begins_with_tls(&connection) {
+                // who does not take these few bytes at once goes without them
+                let _ = (&connection.stream).write(&words);
+            }
+            return;
+        }
+        overload::hurry(&mut settings, connection.busy, connection.children);
+        let mut peer = Peer {
+            port: connection.peer.port(),
+            local_ip: Some(connection.local.ip()),
+            local_port: connection.local.port(),
+            sessions: connection.same_address,
+            max_sessions: connection.limit,
+            all_sessions: connection.busy,
+            max_all_sessions: connection.children,
+            ..Peer::new(connection.peer.ip())
+        };
+        if !self.reverse_name {
+            peer.set_host(&format!("[{}]", peer.ip));
+        }
+        let watch = self.gauge.as_ref().map(|gauge| {
+            let usual = Level::from_number(settings.loglevel.into());
+            let (log, notice) = (self.services.log.clone(), connection.notice.clone());
+            let only = (!connection.company).then_some(peer.ip);
+            let watch = SeatWatch::new(gauge.clone(), notice, log, self.loglevel.unwrap_or(usual), only);
+            Box::new(watch) as Box<dyn Watch>
+        });
+        let tls = self.begins_with_tls(&connection);
+        let wire = PolledWire::new(connection.stream, Arc::new(Noticed(connection.notice)));
+        let entry = Entry {
+            pre_connection: true,
+            reverse_name: self.reverse_name,
+            tls,
+        };
+        // the pid names the session as long as it is the only one of the process
+        let number = match connection.company {
+            true => connection.number,
+            false => std::process::id().into(),
+        };
+        self.serve_wire(wire, peer, settings, watch, entry, number);
+    }
+
+    fn console(&self) -> Option<&dyn Console> {
+        self.clerk.as_ref().map(|clerk| clerk as &dyn Console)
+    }
+
+    fn confinement(&self) -> Confinement {
+        self.needed()
+    }
+
+    fn bury(&self, fallen: &Fallen) -> String {
+        self.gauge.as_ref().map_or_else(String::new, |gauge| gauge.bury(fallen))
+    }
+
+    fn is_exempt(&self, client: IpAddr) -> bool {
+        self.services.lookup.settings().rates.exempt.contains(client)
+    }
+
+    fn refusal(&self, why: Refusal) -> Vec<u8> {
+        match why {
+            Refusal::PerAddress { ip, .. } => smtp::bare_reply(
+                451,
+                Status(4, 7, 1),
+                &format!("too many connections from {ip}, try again later"),
+            ),
+            Refusal::Paused => smtp::bare_reply(451, Status(4, 3, 2), "service is paused, please try again later"),
+            Refusal::PerNetwork { ip, .. } => smtp::bare_reply(
+                451,
+                Status(4, 7, 1),
+                &format!("too many connections from the network of {ip}, try again later"),
+            ),
+            Refusal::PerListener { .. } => {
+                smtp::bare_reply(421, Status(4, 3, 2), "too many connections, please try again later")
+            }
+            Refusal::ShuttingDown => {
+                smtp::bare_reply(421, Status(4, 3, 2), "service is shutting down, please try again later")
+            }
+        }
+    }
+}

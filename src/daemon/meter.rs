@@ -1,0 +1,40 @@
+//! The rates of networks of clients: sessions ask, the shared memory of prefork counts.
+
+use std::io;
+
+use crate::config::Rate;
+use crate::prefork::{Counted, Limit, Rates};
+use crate::session::services::{Event, Meter};
+
+/// How many networks can be kept in mind at a time; each takes memory only when it is there.
+const KEYS: usize = 1 << 18;
+
+/// Counts for all workers together.
+pub(super) struct SharedMeter(Rates);
+
+impl SharedMeter {
+    /// To be made before the first worker is forked.
+    pub(super) fn new() -> io::Result<SharedMeter> {
+        Ok(SharedMeter(Rates::new(KEYS)?))
+    }
+}
+
+impl Meter for SharedMeter {
+    fn admit(&self, what: Event, network: u128, rate: Rate) -> bool {
+        let limit = Limit {
+            events: rate.events,
+            within: rate.within,
+        };
+        // a full table lets pass: it takes a flood of networks, which no limit of one of them can stop
+        self.0.admit((what as u8, network), 1, limit) != Counted::Exceeded
+    }
+
+    fn count(&self, what: Event, network: u128, rate: Rate) -> bool {
+        self.0.count((what as u8, network), 1, rate.within);
+        self.0.level((what as u8, network), rate.within) <= rate.events
+    }
+
+    fn reached(&self, what: Event, network: u128, rate: Rate) -> bool {
+        self.0.level((what as u8, network), rate.within) >= rate.events
+    }
+}

@@ -1,0 +1,20 @@
+//! The words mail is written in: addresses, replies, headers, bodies. No I/O but the spool file.
+
+pub mod address;
+pub mod body;
+pub mod date;
+mod domain;
+pub mod header;
+mod mailbox;
+pub mod message;
+pub mod params;
+pub mod reply;
+pub mod spare;
+mod spool;
+
+pub use address::{Address, BadAddress, Syntax};
+pub use body::{Body, BodyReader, Spool};
+pub use header::{Field, Header};
+pub use message::{Message, MessageFile};
+pub use params::{Params, PathLine};
+pub use reply::{Reply, Status};

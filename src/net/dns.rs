@@ -1,0 +1,97 @@
+//! DNS with deadlines: hickory-resolver on a runtime of its own, made on the first question of a thread.
+//!
+//! The only door to hickory and tokio, and the only place that is async. Nothing here runs before the fork.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::proto::rr::RData;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::session::services::{Dns, Resolver};
+
+/// The name servers of the system, as /etc/resolv.conf has them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemDns;
+
+/// What a thread asks with.
+struct Asker {
+    runtime: Runtime,
+    resolver: TokioResolver,
+}
+
+thread_local! {
+    static ASKER: RefCell<Option<Asker>> = const { RefCell::new(None) };
+}
+
+impl Asker {
+    fn new() -> Result<Asker, String> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|why| why.to_string())?;
+        let mut builder = TokioResolver::builder_tokio().map_err(|why| why.to_string())?;
+        let options = builder.options_mut();
+        options.timeout = Duration::from_secs(5);
+        options.attempts = 2;
+        options.ndots = 0;
+        let resolver = builder.build().map_err(|why| why.to_string())?;
+        Ok(Asker { runtime, resolver })
+    }
+}
+
+/// Runs a question with the thread's asker.
+fn with_asker<T>(ask: impl FnOnce(&Asker) -> Dns<T>) -> Dns<T> {
+    ASKER.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            match Asker::new() {
+                Ok(asker) => *slot = Some(asker),
+                Err(why) => return Dns::Failed(why),
+            }
+        }
+        match slot {
+            Some(asker) => ask(asker),
+            None => Dns::Failed("no resolver".to_owned()),
+        }
+    })
+}
+
+impl Resolver for SystemDns {
+    fn reverse(&self, ip: IpAddr, wait: Duration) -> Dns<String> {
+        if ip.is_loopback() {
+            return Dns::Found(vec!["localhost".to_owned()]);
+        }
+        with_asker(|asker| {
+            let question = asker.resolver.reverse_lookup(ip);
+            let answer = asker
+                .runtime
+                .block_on(async { tokio::time::timeout(wait, question).await });
+            match answer {
+                Err(_) => Dns::Failed(format!("no answer within {} s", wait.as_secs())),
+                Ok(Err(why)) if why.is_nx_domain() => Dns::NoName,
+                Ok(Err(why)) if why.is_no_records_found() => Dns::NoData,
+                Ok(Err(why)) => Dns::Failed(why.to_string()),
+                Ok(Ok(lookup)) => {
+                    let name = |record: &hickory_resolver::proto::rr::Record| match &record.data {
+                        RData::PTR(name) => Some(name.0.to_utf8()),
+                        _ => None,
+                    };
+                    Dns::Found(lookup.answers().iter().filter_map(name).collect())
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_needs_no_server() {
+        let name = SystemDns.reverse(IpAddr::from([127, 0, 0, 9]), Duration::ZERO);
+        assert_eq!(name, Dns::Found(vec!["localhost".to_owned()]));
+    }
+}

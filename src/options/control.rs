@@ -1,0 +1,157 @@
+//! The command line of qpsmtpctl.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::{Cert, VERSION};
+use crate::daemon;
+
+/// Checks and explains the configuration of qpsmtpd, and speaks to a running master.
+///
+/// Exit codes: 0 done; 1 the master refused; 69 no master answers; 78 the configuration is faulty.
+#[derive(Parser, Debug)]
+#[command(name = "qpsmtpctl", version = VERSION, max_term_width = 100, arg_required_else_help = true)]
+pub struct Control {
+    /// What to do
+    #[command(subcommand)]
+    pub task: Task,
+
+    /// Which master to speak to.
+    #[command(flatten)]
+    pub master: Master,
+}
+
+/// Which master to speak to, and how.
+#[derive(Args, Debug)]
+pub struct Master {
+    /// Directory of the configuration files, instead of ./config
+    #[arg(long, value_name = "DIR", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// The control socket of the master [default: control in the spool directory of the configuration]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub control: Option<PathBuf>,
+
+    /// Print the answer in JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What qpsmtpctl can do.
+#[derive(Subcommand, Debug)]
+pub enum Task {
+    /// Load everything the daemon would load and print every fault; exit 78 if there is an error
+    Check,
+    /// Make a certificate for plugin tls, and a CA to sign it; a CA that is there is used again
+    Cert(Box<Cert>),
+    /// Print a manual page, to be read with `man -l -`
+    Man {
+        /// qpsmtpd-prefork, qpsmtpd-forkserver, qpsmtpd, qpsmtpctl, qpsmtpd-config or qpsmtpd-plugins
+        page: String,
+    },
+    /// A summary: state, generation, workers, sessions, messages, replies
+    Status,
+    /// Sessions with peer, phase, and the plugin and hook that run
+    List {
+        /// The oldest so many; with a minus the newest
+        #[arg(allow_hyphen_values = true)]
+        number: Option<i64>,
+    },
+    /// Sessions, rates and plugins, live
+    Top {
+        /// Seconds between two looks
+        #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+        every: f64,
+        /// End after so many looks
+        #[arg(long, value_name = "N")]
+        rounds: Option<u32>,
+    },
+    /// Worker processes
+    Workers,
+    /// Verdicts and latencies of each plugin at each hook
+    Plugins,
+    /// The limits that hold
+    Limits,
+    /// Counters in the text format of Prometheus
+    Metrics,
+    /// End the sessions of a client, or one session, with 550
+    Kill {
+        /// The client's address, or the id that list shows
+        which: String,
+    },
+    /// Put off new clients with 451 until continue
+    Pause,
+    /// Serve new clients again
+    Continue,
+    /// Send new clients away with 421, and wait until no session is left; continue undoes it
+    Drain,
+    /// Load the configuration anew, and wait until it is in force; prints the faults if it is not sound
+    Reload,
+    /// Start the program anew, which by now may be another release, and wait until that serves in the daemon's place
+    Upgrade,
+    /// Set the level of the built-in log for all workers, or show it
+    LogLevel {
+        /// LOGEMERG to LOGDEBUG, 0 to 7, or default for what the configuration says
+        level: Option<String>,
+    },
+    /// End the daemon as SIGTERM does, and wait for its end
+    Shutdown {
+        /// Without letting transactions finish
+        #[arg(long)]
+        now: bool,
+    },
+}
+
+impl Control {
+    /// Reads the command line; prints help and ends the process where that is asked for.
+    pub fn read() -> Control {
+        Control::parse()
+    }
+
+    /// Does what is asked for; returns the exit code.
+    pub fn run(self) -> ExitCode {
+        let Control { task, master } = self;
+        let (config, socket) = (master.config.as_deref(), master.control.as_deref());
+        match (task.question(), task) {
+            (Some(question), _) if master.json => daemon::ask(config, socket, &format!("json {question}")),
+            (Some(question), _) => daemon::ask(config, socket, &question),
+            (_, Task::Cert(options)) => daemon::cert::run(&(*options).into()),
+            (_, Task::Man { page }) => daemon::man(&page),
+            (_, Task::Top { every, rounds }) => {
+                let pause = Duration::try_from_secs_f64(every).unwrap_or(Duration::from_secs(1));
+                daemon::top(config, socket, pause, rounds)
+            }
+            _ => daemon::check(config),
+        }
+    }
+}
+
+impl Task {
+    /// What the master is asked; none for what needs no master, or more than one question.
+    fn question(&self) -> Option<String> {
+        let with = |word: &str, argument: Option<String>| match argument {
+            Some(argument) => format!("{word} {argument}"),
+            None => word.to_owned(),
+        };
+        Some(match self {
+            Task::Check | Task::Cert(_) | Task::Man { .. } | Task::Top { .. } => return None,
+            Task::Status => "status".into(),
+            Task::List { number } => with("list", number.map(|number| number.to_string())),
+            Task::Workers => "workers".into(),
+            Task::Plugins => "plugins".into(),
+            Task::Limits => "limits".into(),
+            Task::Metrics => "metrics".into(),
+            Task::Kill { which } => with("kill", Some(which.clone())),
+            Task::Pause => "pause".into(),
+            Task::Continue => "continue".into(),
+            Task::Drain => "drain".into(),
+            Task::Reload => "reload".into(),
+            Task::Upgrade => "upgrade".into(),
+            Task::LogLevel { level } => with("log-level", level.clone()),
+            Task::Shutdown { now } => with("shutdown", now.then(|| "now".to_owned())),
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! All that a plugin may see and say.
+//!
+//! A plugin is one file: a [`plugin!`](crate::plugin!) declaration that names its arguments and its hooks, and one
+//! method per hook. Everything it needs comes with `use crate::plugin::*;`.
+
+mod addresses;
+mod answer;
+mod args;
+mod chain;
+mod declare;
+pub mod dsn;
+mod event;
+#[cfg(test)]
+mod fake;
+mod hosts;
+mod kit;
+mod lint;
+mod lists;
+mod load;
+mod macros;
+mod manners;
+mod manual;
+mod password;
+mod patterns;
+mod program;
+mod tools;
+
+pub use addresses::*;
+pub use answer::*;
+pub use args::*;
+pub use chain::*;
+pub use declare::*;
+pub use event::*;
+pub use hosts::*;
+pub use kit::{Kit, KitDns, Outcome};
+pub use lists::*;
+pub use load::*;
+pub use manners::*;
+pub use manual::manual;
+pub use password::{Stored, validate};
+pub use patterns::*;
+pub use program::{End, Program, Ran};
+pub use tools::*;
+
+pub use crate::config::{Line, Lines, host_name};
+pub use crate::log::{Harmless, Level, Record, Sink, Stderr};
+pub use crate::mail::PathLine;
+pub use crate::mail::body::is_full;
+pub use crate::mail::params::{PathVerb, strict_line};
+pub use crate::mail::{Address, Body, Field, Header, Message, Params, Status};
+pub use crate::session::channel::Pending;
+pub use crate::session::client::Loglevel;
+pub use crate::session::services::Dns;
+pub use crate::session::tls::{Ask, AskAt, SUITES as TLS_SUITES, TlsPlan};
+pub use crate::session::{
+    ClientCertificate, Hello, HelloKind, Notes, Peer, Recipient, Session, Tls, Transaction, Verdict,
+};
+pub use crate::{debug, error, info, notice, plugin, warning};
+pub use memchr::memchr;

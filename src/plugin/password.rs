@@ -1,0 +1,135 @@
+//! Whether a password is the right one: the table that all providers share (catalogue 4.5).
+
+use hmac::{Hmac, KeyInit, Mac};
+use md5::Md5;
+use subtle::ConstantTimeEq;
+
+use super::{Answer, Credentials, declined, deny, ok};
+use crate::log::Level;
+use crate::session::Session;
+
+/// What a provider has stored of a user's password.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stored<'a> {
+    /// The password itself.
+    pub clear: Option<&'a str>,
+    /// A hash of it, as crypt(3) makes them: `$5$`, `$6$` or bcrypt's `$2a$`, `$2b$`, `$2x$`, `$2y$`.
+    pub crypt: Option<&'a str>,
+}
+
+impl<'a> Stored<'a> {
+    /// Takes a stored word for a hash if it has the form of one.
+    pub fn of(word: &'a str) -> Stored<'a> {
+        match is_hash(word) {
+            true => Stored {
+                crypt: Some(word),
+                clear: None,
+            },
+            false => Stored {
+                clear: Some(word),
+                crypt: None,
+            },
+        }
+    }
+}
+
+/// Whether a word has the form of a hash that can be checked.
+fn is_hash(word: &str) -> bool {
+    let known = ["$5$", "$6$", "$2a$", "$2b$", "$2x$", "$2y$"];
+    known.iter().any(|start| word.starts_with(start)) && word.len() > 30
+}
+
+/// Compares what a client has shown with what is stored.
+pub fn validate(s: &Session, stored: Stored<'_>, with: &Credentials) -> Answer {
+    let stored = Stored {
+        clear: stored.clear.filter(|text| !text.is_empty()),
+        crypt: stored.crypt.filter(|text| !text.is_empty()),
+    };
+    let log = |text: &str| s.log(Level::Info, format_args!("{text}"));
+    if stored.clear.is_none() && stored.crypt.is_none() {
+        log("fail: missing password");
+        return deny("no such user");
+    }
+    if with.mechanism == "cram-md5" && stored.clear.is_none() {
+        log("skip: cram-md5 needs the password in clear");
+        return declined();
+    }
+    if let Some(attempt) = &with.password {
+        if stored
+            .clear
+            .is_some_and(|clear| same(clear.as_bytes(), attempt.as_bytes()))
+        {
+            log("pass: clear match");
+            return ok();
+        }
+        if stored.crypt.is_some_and(|hash| matches_hash(attempt, hash)) {
+            log("pass: crypt match");
+            return ok();
+        }
+    }
+    if let (Some(digest), Some(clear)) = (&with.digest, stored.clear) {
+        let Some(ticket) = &with.ticket else {
+            log("skip: no ticket");
+            return declined();
+        };
+        if same(digest.as_bytes(), hmac_md5(clear, ticket).as_bytes()) {
+            log("pass: hash match");
+            return ok();
+        }
+    }
+    log("fail: wrong password");
+    deny("wrong password")
+}
+
+/// Compares in a time that does not tell where they differ.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+fn matches_hash(attempt: &str, hash: &str) -> bool {
+    use sha_crypt::PasswordVerifier;
+    match hash.starts_with("$2") {
+        true => bcrypt::verify(attempt, hash).unwrap_or(false),
+        false => sha_crypt::ShaCrypt::default()
+            .verify_password(attempt.as_bytes(), hash)
+            .is_ok(),
+    }
+}
+
+/// The digest of CRAM-MD5 (RFC 2195) in hexadecimal.
+fn hmac_md5(key: &str, text: &str) -> String {
+    let Ok(mut mac) = Hmac::<Md5>::new_from_slice(key.as_bytes()) else {
+        return String::new();
+    };
+    mac.update(text.as_bytes());
+    mac.finalize()
+        .into_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_that_of_the_rfc() {
+        let ticket = "<1896.697170952@postoffice.reston.mci.net>";
+        assert_eq!(hmac_md5("tanstaaftanstaaf", ticket), "b913a602c7eda7a495b4e6e7334d3890");
+    }
+
+    #[test]
+    fn hashes_of_crypt_are_checked() {
+        let sha512 =
+            "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1";
+        assert!(matches_hash("Hello world!", sha512));
+        assert!(!matches_hash("hello world!", sha512));
+        let sha256 = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5";
+        assert!(matches_hash("Hello world!", sha256));
+        let bcrypt = bcrypt::hash("geheim", 4).expect("a hash");
+        assert!(matches_hash("geheim", &bcrypt));
+        assert!(!matches_hash("Geheim", &bcrypt));
+        assert!(is_hash(sha512) && is_hash(&bcrypt) && !is_hash("$6$short") && !is_hash("secret"));
+    }
+}

@@ -1,0 +1,74 @@
+//! Small tools for plugins that the standard library lacks.
+
+use std::fmt::Write;
+use std::time::SystemTime;
+
+use chrono::format::{Item, StrftimeItems};
+use chrono::{DateTime, Local};
+
+/// A random number from 0 to 1 (exclusive). Good for chances, not for secrets.
+pub fn random() -> f64 {
+    fastrand::f64()
+}
+
+/// A random number that is not repeated: for challenges, not for keys.
+pub fn random_number() -> u64 {
+    fastrand::u64(..)
+}
+
+/// A form of a time by the specifiers of strftime, read once; times are shown in the local zone.
+#[derive(Clone, Debug)]
+pub struct TimeFormat {
+    format: String,
+    items: Vec<Item<'static>>,
+}
+
+impl TimeFormat {
+    /// Reads a form such as `%Y-%m-%d`.
+    ///
+    /// # Errors
+    /// When a specifier is not known.
+    pub fn new(format: &str) -> Result<TimeFormat, String> {
+        let items = StrftimeItems::new(format).parse_to_owned();
+        Ok(TimeFormat {
+            format: format.to_owned(),
+            items: items.map_err(|_| format!("'{format}' is no form of a time"))?,
+        })
+    }
+
+    /// The form as it was given.
+    pub fn format(&self) -> &str {
+        &self.format
+    }
+
+    /// Whether it may show less than a second; else what it shows holds for a second.
+    pub fn is_fine(&self) -> bool {
+        self.format.contains(['f', '+'])
+    }
+
+    /// A time in this form.
+    pub fn show(&self, time: SystemTime) -> String {
+        let mut text = String::new();
+        let shown = DateTime::<Local>::from(time).format_with_items(self.items.iter());
+        // it only fails for forms that were refused when they were read
+        let _ = write!(text, "{shown}");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_times_are_checked_when_read() {
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_000_000_500);
+        let show = |format| TimeFormat::new(format).map(|format| (format.show(time), format.is_fine()));
+        assert_eq!(show("at %s%%"), Ok(("at 1000000%".to_owned(), false)));
+        assert_eq!(show("%s%.3f"), Ok(("1000000.500".to_owned(), true)));
+        assert_eq!(show("%a %b %d %T %Y").map(|(text, _)| text.len()), Ok(24));
+        for bad in ["%", "%i", "%!"] {
+            assert!(show(bad).is_err(), "{bad}");
+        }
+    }
+}

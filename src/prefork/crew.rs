@@ -1,0 +1,272 @@
+//! The workers as the master knows them: their births, their deaths, what they are told.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::board::{Board, Order, State};
+use super::pool::{Throttle, Wanted, births, died_young};
+use super::post::{GROWN, Post, TERM};
+use super::signals::Held;
+use super::{Fallen, Level, Log, Service, sys};
+
+/// A worker as the master knows it.
+struct Hand {
+    pid: Pid,
+    line: mio::net::UnixStream,
+    born: Instant,
+    /// It has an order that it does not know of.
+    unaware: bool,
+}
+
+/// All workers.
+pub(super) struct Crew {
+    board: Arc<Board>,
+    /// One for each row of the board.
+    hands: Vec<Option<Hand>>,
+    wanted: Wanted,
+    grace: Duration,
+    throttle: Throttle,
+    /// Which generation is the present one.
+    generation: u32,
+}
+
+/// What a child finds itself with: its line to the master, and signals held back.
+pub(super) type Newborn = (Arc<Post>, Held);
+
+impl Crew {
+    pub(super) fn new(board: Arc<Board>, wanted: Wanted, grace: Duration) -> Self {
+        let hands = board.rows().iter().map(|_| None).collect();
+        Self {
+            board,
+            hands,
+            wanted,
+            grace,
+            throttle: Throttle::default(),
+            generation: 1,
+        }
+    }
+
+    /// Makes as many workers as the policy wants; in a child returns what it is born with.
+    pub(super) fn fill(&mut self, registry: &Registry, log: Log<'_>) -> Option<Newborn> {
+        if self.throttle.holds(Instant::now()).is_some() {
+            return None;
+        }
+        for _ in 0..births(self.wanted, self.board.present()) {
+            let row = self.hands.iter().position(Option::is_none)?;
+            match self.bear(row, registry) {
+                Ok(None) => {}
+                Ok(newborn) => return newborn,
+                Err(e) => {
+                    self.board.clear(row);
+                    log(Level::Critical, &format!("cannot make a worker: {e}"));
+                    self.throttle.lengthen(Instant::now());
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    /// Until when births have to wait, if they have to.
+    pub(super) fn births_held(&self) -> Option<Instant> {
+        self.throttle.holds(Instant::now())
+    }
+
+    /// Whether there is no worker left.
+    pub(super) fn is_gone(&self) -> bool {
+        self.hands.iter().all(Option::is_none)
+    }
+
+    /// The number of the present generation.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The scoreboard.
+    pub(super) fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// Begins a new generation; those of the old one leave when they have nothing to do.
+    pub(super) fn renew(&mut self) {
+        self.generation += 1;
+        self.throttle.relax();
+        self.order_all(Order::Retire, Instant::now());
+        self.wake_all();
+    }
+
+    /// Forks the worker of `row`; in the child returns what it is born with.
+    fn bear(&mut self, row: usize, registry: &Registry) -> io::Result<Option<Newborn>> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        theirs.set_nonblocking(true)?;
+        self.board.engage(row, self.generation);
+        let held = Held::all()?;
+        let Some(pid) = sys::fork()? else {
+            let (board, grace) = (Arc::clone(&self.board), self.grace);
+            let post = Post {
+                socket: theirs,
+                board,
+                row,
+                grace,
+            };
+            return Ok(Some((Arc::new(post), held)));
+        };
+        drop(held);
+        self.board.set_pid(row, pid);
+        let mut line = mio::net::UnixStream::from_std(ours);
+        registry.register(&mut line, Token(row), Interest::READABLE)?;
+        self.hands[row] = Some(Hand {
+            pid,
+            line,
+            born: Instant::now(),
+            unaware: false,
+        });
+        Ok(None)
+    }
+
+    /// Reads what the worker of `row` has sent.
+    pub(super) fn heed(&mut self, row: usize) {
+        let Some(hand) = &mut self.hands[row] else {
+            return;
+        };
+        let row_is_present = self.board.rows()[row].generation() == self.generation;
+        let mut bytes = [0; 64];
+        while let Ok(n @ 1..) = hand.line.read(&mut bytes) {
+            for byte in &bytes[..n] {
+                match *byte {
+                    GROWN if row_is_present => self.throttle.relax(),
+                    TERM => {
+                        self.board.give(row, Order::Finish, Instant::now() + self.grace);
+                    }
+                    // MORE: what to do about it shows when the workers are counted.
+                    _ => {}
+                }
+            }
+        }
+        if self.board.rows()[row].order() != Order::None {
+            wake(hand);
+        }
+    }
+
+    /// Takes note of the workers that have ended; `ending` tells that all have to.
+    /// Returns those that were no workers.
+    pub(super) fn reap(&mut self, ending: bool, service: &dyn Service, log: Log<'_>) -> Vec<Pid> {
+        let mut others = Vec::new();
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            let Some(pid) = status.pid() else { break };
+            let has = |hand: &Option<Hand>| hand.as_ref().is_some_and(|h| h.pid == pid);
+            match self.hands.iter().position(has) {
+                Some(row) => {
+                    let fallen = self.bury(row, status, ending, log);
+                    record(&fallen, pid, service, log);
+                }
+                None => others.push(pid),
+            }
+        }
+        others
+    }
+
+    /// Clears up after a worker; returns the sessions that a crash has ended.
+    fn bury(&mut self, row: usize, status: WaitStatus, ending: bool, log: Log<'_>) -> Vec<Fallen> {
+        let Some(hand) = self.hands[row].take() else {
+            return Vec::new();
+        };
+        let seen = &self.board.rows()[row];
+        let (pid, now) = (hand.pid, Instant::now());
+        let told = seen.order() != Order::None;
+        let ready = seen.state() != State::Starting;
+        let young = died_young(seen.served(), told, ready, now - hand.born);
+        log(Level::Info, &format!("cleaning up after {pid}"));
+        let (served, empty) = (seen.served(), seen.empty());
+        log(
+            Level::Debug,
+            &format!("{pid} had {served} sessions, wake-ups for nothing: {empty}"),
+        );
+        let crashed = !told && !matches!(status, WaitStatus::Exited(..));
+        let fallen = if crashed { self.board.fallen(row) } else { Vec::new() };
+        self.board.clear(row);
+        match status {
+            WaitStatus::Signaled(_, signal, _) => {
+                log(Level::Error, &format!("worker {pid} was killed by {signal}"));
+            }
+            WaitStatus::Exited(_, code) if code != 0 => {
+                log(Level::Error, &format!("worker {pid} ended with code {code}"));
+            }
+            _ => {}
+        }
+        if young
+            && !ending
+            && let Some(pause) = self.throttle.lengthen(now)
+        {
+            let words = format!("worker {pid} died young; no new workers for {} s", pause.as_secs());
+            log(Level::Error, &words);
+        }
+        fallen
+    }
+
+    /// Writes an order for every worker, which must then be woken.
+    pub(super) fn order_all(&mut self, order: Order, deadline: Instant) {
+        for (row, hand) in self.hands.iter_mut().enumerate() {
+            if let Some(hand) = hand {
+                hand.unaware |= self.board.give(row, order, deadline);
+            }
+        }
+    }
+
+    /// Makes the workers look at their orders, if those are news to them.
+    pub(super) fn wake_all(&mut self) {
+        for hand in self.hands.iter_mut().flatten() {
+            if std::mem::take(&mut hand.unaware) {
+                wake(hand);
+            }
+        }
+    }
+
+    /// Makes the worker of a row look at its orders, and at its seats.
+    pub(super) fn wake(&mut self, row: usize) {
+        if let Some(Some(hand)) = self.hands.get_mut(row) {
+            wake(hand);
+        }
+    }
+
+    /// Kills who is left.
+    pub(super) fn kill_all(&self, log: Log<'_>) {
+        for hand in self.hands.iter().flatten() {
+            log(
+                Level::Warning,
+                &format!("worker {} did not end in time, killing it", hand.pid),
+            );
+            // Its group, for what its plugins have started; itself, if it has none yet.
+            if killpg(hand.pid, Signal::SIGKILL) == Err(Errno::ESRCH) {
+                let _ = kill(hand.pid, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// Tells of the sessions that have ended with their worker.
+fn record(fallen: &[Fallen], pid: Pid, service: &dyn Service, log: Log<'_>) {
+    for one in fallen {
+        let (peer, number) = (one.occupant.peer, one.occupant.number);
+        let words = service.bury(one);
+        log(
+            Level::Error,
+            &format!("crash of {pid}: session {number} with {peer}{words}"),
+        );
+    }
+}
+
+/// Makes a worker look at its order.
+fn wake(hand: &mut Hand) {
+    // A full line wakes it as well, and a broken one is that of a dead worker.
+    let _ = hand.line.write(b"!");
+}

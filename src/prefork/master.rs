@@ -1,0 +1,389 @@
+//! The master: keeps workers at hand, passes on what signals ask for, and ends when all are gone.
+//!
+//! It waits in one place, `Master::wait`, for signals and for the workers' bytes; everything else
+//! follows from what is then to be seen. There is no periodic work.
+
+mod desk;
+mod succession;
+
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+
+use super::background::Launch;
+use super::board::{Board, Order};
+use super::companion::{self, Companion};
+use super::control::{self, Control};
+use super::crew::Crew;
+use super::house::News;
+use super::listen::close_for_all;
+use super::notify::Notifier;
+use super::pidfile::PidFile;
+use super::probe::Probe;
+use super::refuse::refuse;
+use super::signals::Signals;
+use super::start::{Prepared, Start, load_soundly, prepare};
+use super::worker::{Seed, work};
+use super::{Level, Load, Log, Plan, Purpose, Refusal, Service, title};
+
+use desk::Desk;
+use succession::{SUCCESSOR, Succession};
+
+/// The signals; workers are numbered from 0.
+const SIGNALS: Token = Token(usize::MAX - 1);
+/// The child that tries a new generation.
+const PROBE: Token = Token(usize::MAX - 2);
+/// How often the master's title is brought up to date, if it has one.
+const TITLE: Duration = Duration::from_secs(1);
+/// Between the end of the grace time and the killing: sessions still say goodbye in it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Runs the master until it is told to end, and returns the exit code.
+///
+/// Prints `listening on ADDR:PORT` for every listener and `ready` to stderr. Workers end the process
+/// inside this function. `load` is called once after root is given up, and at each SIGHUP twice: on trial in a child,
+/// and, if that went well, to serve.
+pub fn run(mut plan: Plan, load: Load<'_>, log: Log<'_>) -> u8 {
+    let mut heritage = plan.heritage.take();
+    let start = match prepare(plan, &mut heritage, load, log) {
+        Ok(Prepared::Launcher(code)) => return code,
+        Ok(Prepared::Master(start)) => start,
+        Err(trouble) => {
+            eprintln!("{}", trouble.words.trim_end());
+            if let Some(heritage) = heritage {
+                heritage.decline(&trouble.words);
+            }
+            return trouble.exit;
+        }
+    };
+    match Master::new(*start) {
+        Ok(master) => master.live(load, log),
+        Err(e) => {
+            eprintln!("cannot start: {e}");
+            71
+        }
+    }
+}
+
+/// The state of being told to end.
+struct Stop {
+    /// Until then sessions may go on; without end if another master has taken over.
+    deadline: Option<Instant>,
+    killed: bool,
+}
+
+/// How things stand, for the service manager.
+fn status(crew: &Crew) -> String {
+    let workers = crew.board().present().living;
+    format!("generation {}, {workers} workers", crew.generation())
+}
+
+struct Master {
+    plan: Rc<Plan>,
+    listeners: Rc<Vec<TcpListener>>,
+    inherited: usize,
+    crew: Crew,
+    poll: Poll,
+    signals: Signals,
+    service: Arc<dyn Service>,
+    stop: Option<Stop>,
+    probe: Option<Probe>,
+    /// Someone has asked for another reload while one was tried.
+    reload_again: bool,
+    pid_file: Option<PidFile>,
+    launch: Option<Launch>,
+    nice: Option<i32>,
+    desk: Desk,
+    notifier: Notifier,
+    succession: Succession,
+}
+
+impl Master {
+    fn new(start: Start) -> io::Result<Self> {
+        let Start {
+            plan,
+            listeners,
+            inherited,
+            service,
+            pid_file,
+            launch,
+            nice,
+            door,
+            show,
+            heritage,
+            home,
+            root,
+        } = start;
+        let board = Board::new(plan.children as usize, plan.sessions.max(1) as usize, plan.ipv6_prefix)?
+            .with_networks(plan.ipv6_prefix, plan.net_prefixes);
+        let crew = Crew::new(Arc::new(board), plan.wanted(), plan.grace);
+        let mut signals = Signals::listen(&[SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR2])?;
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&mut signals.pipe, SIGNALS, Interest::READABLE)?;
+        let control = Control::new(door, poll.registry())?;
+        let mut master = Self {
+            succession: Succession::new(home, root),
+            notifier: Notifier::from_environment(),
+            desk: Desk::new(control, show.map(Companion::new)),
+            plan: Rc::new(plan),
+            listeners: Rc::new(listeners),
+            inherited,
+            crew,
+            poll,
+            signals,
+            service,
+            stop: None,
+            probe: None,
+            reload_again: false,
+            pid_file,
+            launch,
+            nice,
+        };
+        if let Some(heritage) = heritage {
+            master.wait_to_take_over(heritage);
+        }
+        Ok(master)
+    }
+
+    /// The life of the master, and, in the children it makes, all of theirs.
+    fn live(mut self, load: Load<'_>, log: Log<'_>) -> u8 {
+        let mut announced = false;
+        loop {
+            if let Some(seed) = self.fill(log) {
+                // Closes what is the master's alone: its handlers, its poll, the lines to other workers.
+                drop(self);
+                std::process::exit(work(seed, log).into());
+            }
+            if let Some(newborn) = self.companion(log) {
+                let service = Arc::clone(&self.service);
+                drop(self);
+                std::process::exit(companion::live(newborn, &service, log).into());
+            }
+            self.take_over(log);
+            if !self.succession.is_waited_for() && !std::mem::replace(&mut announced, true) {
+                self.announce(log);
+            }
+            if let Err(e) = self.wait(load, log) {
+                log(Level::Critical, &format!("the master cannot wait for events: {e}"));
+                self.end(Duration::ZERO, log);
+            }
+            if self.stop.is_some() && self.crew.is_gone() {
+                self.clear_desk();
+                if let Some(file) = self.pid_file.take() {
+                    file.remove();
+                }
+                log(Level::Notice, "all workers are gone, ending");
+                return 0;
+            }
+        }
+    }
+
+    /// Makes the workers that are wanted; in a child returns what it needs to work.
+    fn fill(&mut self, log: Log<'_>) -> Option<Seed> {
+        if self.stop.is_some() {
+            return None;
+        }
+        let (post, held) = self.crew.fill(self.poll.registry(), log)?;
+        Some(Seed {
+            plan: Rc::clone(&self.plan),
+            service: Arc::clone(&self.service),
+            listeners: Rc::clone(&self.listeners),
+            inherited: self.inherited,
+            post,
+            nice: self.nice,
+            held,
+        })
+    }
+
+    /// Says that workers wait for connections, and goes to the background if wanted.
+    fn announce(&mut self, log: Log<'_>) {
+        eprintln!("ready");
+        self.notifier.ready(&status(&self.crew));
+        if let Some(Err(e)) = self.launch.take().map(Launch::ready) {
+            log(Level::Error, &format!("cannot detach from the terminal: {e}"));
+        }
+    }
+
+    /// Waits for something to happen and deals with it.
+    fn wait(&mut self, load: Load<'_>, log: Log<'_>) -> io::Result<()> {
+        let mut events = Events::with_capacity(64);
+        self.entitle();
+        let timeout = self
+            .next_moment()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        match self.poll.poll(&mut events, timeout) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        for event in &events {
+            match event.token() {
+                SIGNALS => self.heed_signals(load, log),
+                PROBE | SUCCESSOR => {}
+                token if control::is_ours(token) => self.heed_desk(token, load, log),
+                Token(row) => self.crew.heed(row),
+            }
+        }
+        self.heed_probe(load, log);
+        self.heed_successor(load, log);
+        self.look_for_emptiness(load, log);
+        let status = || status(&self.crew);
+        self.notifier.beat(status);
+        if let Some(stop) = &mut self.stop
+            && !stop.killed
+            && stop.deadline.is_some_and(|at| Instant::now() >= at + LAST_WORDS)
+        {
+            stop.killed = true;
+            self.crew.kill_all(log);
+        }
+        Ok(())
+    }
+
+    /// Shows in the title how things stand.
+    fn entitle(&self) {
+        if title::has_title() {
+            let (generation, busy) = (self.crew.generation(), self.crew.board().busy());
+            let most = self.plan.most_sessions();
+            title::title(format_args!(
+                "qpsmtpd master, generation {generation}, {busy}/{most} busy"
+            ));
+        }
+    }
+
+    /// When to wake without an event: births may go on, or the grace time is over.
+    fn next_moment(&self) -> Option<Instant> {
+        let moment = match &self.stop {
+            Some(stop) => stop.deadline.filter(|_| !stop.killed).map(|at| at + LAST_WORDS),
+            None => {
+                let overdue = self.probe.as_ref().map(Probe::deadline);
+                let due = self.desk.due().into_iter().chain(self.succession.due());
+                self.crew.births_held().into_iter().chain(overdue).chain(due).min()
+            }
+        };
+        let title = title::has_title().then(|| Instant::now() + TITLE);
+        moment.into_iter().chain(self.notifier.due()).chain(title).min()
+    }
+
+    fn heed_signals(&mut self, load: Load<'_>, log: Log<'_>) {
+        for signal in self.signals.take() {
+            match signal {
+                SIGCHLD => {
+                    let others = self.crew.reap(self.stop.is_some(), &*self.service, log);
+                    self.bury_others(&others);
+                }
+                SIGHUP => self.reload(load, log),
+                SIGUSR2 => self.upgrade(load, log),
+                SIGINT if self.stop.as_ref().is_some_and(|stop| stop.deadline.is_some()) => {
+                    self.end(Duration::ZERO, log)
+                }
+                SIGINT => self.end(self.plan.short_grace, log),
+                _ => self.end(self.plan.grace, log),
+            }
+        }
+    }
+
+    /// Begins to load a new generation, in a child first. One that is asked for meanwhile begins after it.
+    fn reload(&mut self, load: Load<'_>, log: Log<'_>) {
+        if self.stop.is_some() {
+            return;
+        }
+        if self.probe.is_some() {
+            self.reload_again = true;
+            return;
+        }
+        match Probe::start(load, self.poll.registry(), PROBE) {
+            Ok(probe) => {
+                self.notifier.reloading();
+                self.probe = Some(probe);
+            }
+            Err(e) => {
+                let words = format!("cannot make a process to try it in: {e}");
+                self.not_reloaded(&words, log);
+                self.tell(&News::Reloaded(Err(words)), load, log);
+            }
+        }
+    }
+
+    /// Hears what came of the trial. If the new generation is sound, new workers take the place of the idle ones,
+    /// and busy ones leave after their session.
+    fn heed_probe(&mut self, load: Load<'_>, log: Log<'_>) {
+        let Some(outcome) = self.probe.as_mut().and_then(Probe::outcome) else {
+            return;
+        };
+        self.probe = None;
+        let outcome = outcome.and_then(|()| load_soundly(load, Purpose::Service));
+        let news = match outcome {
+            Ok(service) => {
+                self.service = service;
+                self.crew.renew();
+                log(
+                    Level::Notice,
+                    &format!("reloaded, generation {}", self.crew.generation()),
+                );
+                self.notifier.ready(&status(&self.crew));
+                Ok(self.crew.generation())
+            }
+            Err(faults) => {
+                self.not_reloaded(&faults, log);
+                Err(faults)
+            }
+        };
+        match std::mem::take(&mut self.reload_again) {
+            // who asked in between waits for the next one
+            true => self.reload(load, log),
+            false => self.tell(&News::Reloaded(news), load, log),
+        }
+    }
+
+    fn not_reloaded(&self, faults: &str, log: Log<'_>) {
+        let generation = self.crew.generation();
+        log(
+            Level::Error,
+            &format!("reload failed, generation {generation} serves on:"),
+        );
+        faults.lines().for_each(|line| log(Level::Error, line));
+        self.notifier
+            .ready(&format!("{}; the last reload failed", status(&self.crew)));
+    }
+
+    /// Begins to end, or hastens it.
+    fn end(&mut self, grace: Duration, log: Log<'_>) {
+        let deadline = Instant::now() + grace;
+        let first = self.stop.is_none();
+        let stop = self.stop.get_or_insert(Stop {
+            deadline: None,
+            killed: false,
+        });
+        let deadline = stop.deadline.map_or(deadline, |stands| stands.min(deadline));
+        stop.deadline = Some(deadline);
+        let order = if grace.is_zero() { Order::Now } else { Order::Finish };
+        self.succession.call_off();
+        // The order comes first, so that whoever finds the listeners closed knows why.
+        self.crew.order_all(order, deadline);
+        if first {
+            let words = format!("ending; open transactions have {} s", grace.as_secs());
+            log(Level::Notice, &words);
+            self.notifier.stopping(grace + 2 * LAST_WORDS);
+            self.close_listeners();
+        }
+        self.crew.wake_all();
+    }
+
+    /// Tells those that are already connected that nobody will serve them, and refuses further ones. At an inherited
+    /// socket they may wait: for whoever is started next.
+    fn close_listeners(&mut self) {
+        let words = self.service.refusal(Refusal::ShuttingDown);
+        for listener in self.listeners.iter().skip(self.inherited) {
+            while let Ok((stream, _)) = listener.accept() {
+                refuse(stream, &words);
+            }
+            close_for_all(listener);
+        }
+        self.listeners = Rc::default();
+    }
+}

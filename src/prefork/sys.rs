@@ -1,0 +1,174 @@
+//! The calls of the system that Rust cannot prove safe: fork, the shared mapping, priorities,
+//! descriptors and memory that nobody has told Rust of.
+//!
+//! All `unsafe` of the project is in this file. Each block says why it holds.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
+
+use nix::libc;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::unistd::{ForkResult, Pid, fork as system_fork};
+
+use super::board::{Head, Row};
+use super::counters::Cell;
+use super::rates::RateSlot;
+use super::seat::Seat;
+use super::title::MemoryMap;
+
+/// How many threads this process has, or 1 where `/proc` is not to be had.
+pub(super) fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(1, |tasks| tasks.count().max(1))
+}
+
+/// Makes a copy of this process: the child's id in the parent, `None` in the child.
+///
+/// Refuses when there is a second thread: a lock that it held would stay locked in the child for ever.
+pub(super) fn fork() -> io::Result<Option<Pid>> {
+    let threads = threads();
+    if threads > 1 {
+        return Err(io::Error::other(format!("{threads} threads where one is allowed")));
+    }
+    // SAFETY: the only danger of fork is what other threads hold at that moment, and there are none.
+    match unsafe { system_fork() }? {
+        ForkResult::Parent { child } => Ok(Some(child)),
+        ForkResult::Child => Ok(None),
+    }
+}
+
+/// The descriptors from `first` on that this process was started with, each with its number; they are closed with the
+/// programs that it will start.
+pub(super) fn descriptors_from_outside(first: RawFd) -> Vec<(RawFd, OwnedFd)> {
+    let names = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let numbers = names.filter_map(|name| name.file_name().to_str()?.parse().ok());
+    let mut numbers: Vec<RawFd> = numbers.filter(|number| *number >= first).collect();
+    numbers.sort_unstable();
+    numbers
+        .into_iter()
+        .filter_map(|number| {
+            // SAFETY: F_GETFD and F_SETFD take numbers and touch no memory; a descriptor that is closed is an error.
+            let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+            // What this process has opened itself is closed at exec; what has come through exec cannot be.
+            if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
+                return None;
+            }
+            // SAFETY: as above.
+            unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) };
+            // SAFETY: it is open, and nobody owns it: std and the libraries open with O_CLOEXEC without exception. From
+            // now on it has that flag, too, so that nobody is given it twice.
+            Some((number, unsafe { OwnedFd::from_raw_fd(number) }))
+        })
+        .collect()
+}
+
+/// What may lie in memory that several processes write at once.
+///
+/// # Safety
+/// The type consists of atomics alone, no pointers among them, and all bits zero is a value of it.
+pub(super) unsafe trait AllAtomic: Sync {}
+
+// SAFETY: the five are structs of AtomicU64 and AtomicU32, for which zero is a value.
+unsafe impl AllAtomic for Head {}
+// SAFETY: as above.
+unsafe impl AllAtomic for Row {}
+// SAFETY: as above.
+unsafe impl AllAtomic for Seat {}
+// SAFETY: as above.
+unsafe impl AllAtomic for RateSlot {}
+// SAFETY: as above.
+unsafe impl AllAtomic for Cell {}
+
+/// A slice in an anonymous mapping, shared with every process that is forked after it was made.
+pub(super) struct Shared<T: AllAtomic> {
+    start: NonNull<T>,
+    len: usize,
+}
+
+impl<T: AllAtomic> Shared<T> {
+    /// Maps `len` zeroed values.
+    pub(super) fn new(len: usize) -> io::Result<Self> {
+        let bytes =
+            NonZeroUsize::new(len * size_of::<T>()).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: no address is asked for, so that no other mapping can be hurt.
+        let start = unsafe { mmap_anonymous(None, bytes, protection, MapFlags::MAP_SHARED) }?;
+        Ok(Self {
+            start: start.cast(),
+            len,
+        })
+    }
+}
+
+impl<T: AllAtomic> Deref for Shared<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: the mapping is page-aligned, len values long, lives as long as self, was zeroed by
+        // the kernel, which AllAtomic makes valid, and all writing to it goes through atomics.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T: AllAtomic> Drop for Shared<T> {
+    fn drop(&mut self) {
+        // SAFETY: start and length are those of the mapping, and no borrow of it outlives self.
+        let _ = unsafe { munmap(self.start.cast(), self.len * size_of::<T>()) };
+    }
+}
+
+// SAFETY: what it gives out are shared references to Sync values; the pointer itself never changes.
+unsafe impl<T: AllAtomic> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: AllAtomic> Sync for Shared<T> {}
+
+/// The nice value of this process, -20 (first) to 19 (last).
+pub(super) fn niceness() -> i32 {
+    // SAFETY: takes two numbers and touches no memory of ours.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+/// Sets the nice value of this process.
+pub(super) fn set_niceness(nice: i32) -> io::Result<()> {
+    // SAFETY: takes three numbers and touches no memory of ours.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Where the heap of this process ends.
+pub(super) fn end_of_heap() -> u64 {
+    // SAFETY: an increment of nothing changes nothing.
+    unsafe { libc::sbrk(0) }.addr() as u64
+}
+
+/// Tells the kernel where the parts of this process lie, its arguments for one (prctl(2), PR_SET_MM_MAP).
+pub(super) fn set_memory_map(map: &MemoryMap) -> io::Result<()> {
+    let (start, size) = (std::ptr::from_ref(map), size_of::<MemoryMap>());
+    // SAFETY: the kernel only reads the map, checks it, and uses it for what /proc shows of this process.
+    match unsafe { libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP, start, size, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Runs `body` in a child process and ends it with the exit code that it returns.
+///
+/// Tests run on threads, so the body must do nothing but arithmetic on shared memory.
+#[cfg(test)]
+pub(super) fn fork_for_test(body: impl FnOnce() -> i32) -> Pid {
+    // SAFETY: the child takes no lock and allocates nothing before it ends itself.
+    match unsafe { system_fork() }.expect("fork") {
+        ForkResult::Parent { child } => child,
+        ForkResult::Child => {
+            let code = body();
+            // SAFETY: ends this process without running what others registered for its end.
+            unsafe { libc::_exit(code) }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! What is known of a client, from its connection to its last word.
+
+pub mod channel;
+pub mod facts;
+mod input;
+pub mod memory;
+pub mod notes;
+pub mod services;
+pub mod tls;
+pub mod transaction;
+pub mod verdict;
+pub mod watch;
+pub mod wire;
+
+pub mod client;
+
+pub use client::{Context, Loglevel, Session};
+pub use facts::{Hello, HelloKind, Karma, Login, Naughty, Peer};
+pub use notes::Notes;
+pub use tls::{ClientCertificate, Tls};
+pub use transaction::{Recipient, Transaction};
+pub use verdict::Verdict;
+pub use watch::{Mark, Ruling, Stage, Tally, Watch};

@@ -1,0 +1,164 @@
+//! What a session may ask of the world: configuration, the clock, DNS, the log.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::tls::Encrypt;
+use crate::config::{Lines, Lookup, Rate};
+use crate::log::{Builtin, Level, Record};
+use crate::mail::{Address, Spool};
+
+/// The answer to a DNS question; a failure is not the same as "there is none" (catalogue 10.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dns<T> {
+    /// There are such records.
+    Found(Vec<T>),
+    /// The name exists, but not with such records.
+    NoData,
+    /// There is no such name.
+    NoName,
+    /// SERVFAIL, a time-out, no server.
+    Failed(String),
+}
+
+/// Someone who answers DNS questions; blocks at most for the time given.
+pub trait Resolver: Send + Sync {
+    /// The names of an address (PTR).
+    fn reverse(&self, ip: IpAddr, wait: Duration) -> Dns<String>;
+}
+
+/// What is counted for a network of clients over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Event {
+    /// A connection; file connection_rate.
+    Connection,
+    /// A transaction begun; file message_rate.
+    Message,
+    /// A recipient named; file recipient_rate.
+    Recipient,
+    /// A command answered by 5xx; file error_rate.
+    Error,
+    /// A login that failed; file auth_failure_rate.
+    AuthFailure,
+}
+
+/// Someone who counts events of networks, for all workers together.
+pub trait Meter: Send + Sync {
+    /// Counts an event if the rate allows it; false if it does not.
+    fn admit(&self, what: Event, network: u128, rate: Rate) -> bool;
+    /// Counts an event, allowed or not; false if the rate is exceeded with it.
+    fn count(&self, what: Event, network: u128, rate: Rate) -> bool;
+    /// Whether so many events have been counted that the rate is exceeded or reached.
+    fn reached(&self, what: Event, network: u128, rate: Rate) -> bool;
+}
+
+/// Counts nothing: for a process that serves one session.
+pub struct NoMeter;
+
+impl Meter for NoMeter {
+    fn admit(&self, _: Event, _: u128, _: Rate) -> bool {
+        true
+    }
+    fn count(&self, _: Event, _: u128, _: Rate) -> bool {
+        true
+    }
+    fn reached(&self, _: Event, _: u128, _: Rate) -> bool {
+        false
+    }
+}
+
+/// Hooks that are asked without a session: chains of plugins implement it.
+pub trait SideHooks: Send + Sync {
+    /// Whether any plugin serves the hook config.
+    fn has_config(&self) -> bool;
+    /// Hook config: the lines of a setting, if a plugin knows them.
+    fn config(&self, name: &str) -> Option<Lines>;
+    /// Hook user_config: the lines of a setting for one address.
+    fn user_config(&self, who: &Address, name: &str) -> Option<Lines>;
+    /// The highest level a logging plugin wants; none if no logging plugin is loaded.
+    fn logs_up_to(&self) -> Option<Level>;
+    /// Hook logging.
+    fn log(&self, record: &Record<'_>);
+}
+
+/// Time, which a test may push on.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Arc<AtomicU64>);
+
+impl Clock {
+    /// The time of day.
+    pub fn now(&self) -> SystemTime {
+        SystemTime::now() + self.ahead()
+    }
+
+    /// Time that only goes forward.
+    pub fn instant(&self) -> Instant {
+        Instant::now() + self.ahead()
+    }
+
+    /// Lets time pass, in a test.
+    pub fn pass(&self, time: Duration) {
+        self.0.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn ahead(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// All services; made once per generation and shared by its sessions.
+pub struct Services {
+    /// The configuration files.
+    pub lookup: Arc<Lookup>,
+    /// The clock.
+    pub clock: Clock,
+    /// DNS.
+    pub dns: Arc<dyn Resolver>,
+    /// The log that is used while no logging plugin is loaded.
+    pub log: Arc<Builtin>,
+    /// The plugins' side hooks.
+    pub hooks: Arc<dyn SideHooks>,
+    /// The rates of networks of clients.
+    pub meter: Arc<dyn Meter>,
+    /// What encrypts connections; none if TLS is not to be had.
+    pub tls: Option<Arc<dyn Encrypt>>,
+    /// Where messages are kept while they come in.
+    pub spool: Arc<Spool>,
+}
+
+impl Services {
+    /// A setting: hooks config first, then the files (catalogue 2.1).
+    pub fn config(&self, name: &str) -> Lines {
+        if self.hooks.has_config()
+            && let Some(lines) = self.hooks.config(name)
+        {
+            return lines;
+        }
+        self.lookup.lines(name)
+    }
+
+    /// A setting for one address: hooks user_config first, then as for everybody (catalogue 2.7).
+    pub fn user_config(&self, who: &Address, name: &str) -> Lines {
+        self.hooks.user_config(who, name).unwrap_or_else(|| self.config(name))
+    }
+
+    /// Whether a record of this level would go anywhere.
+    pub fn wants(&self, level: Level) -> bool {
+        match self.hooks.logs_up_to() {
+            Some(most) => level <= most,
+            None => self.log.wants(level),
+        }
+    }
+
+    /// Logs a record: the logging plugins if there are any, else the built-in log (catalogue 5).
+    pub fn log(&self, record: &Record<'_>) {
+        match self.hooks.logs_up_to() {
+            Some(most) if record.level <= most => self.hooks.log(record),
+            Some(_) => {}
+            None => self.log.take(record),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! A mail transaction: from MAIL to the answer after the data, or to its reset (RFC 5321 3.3).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::Notes;
+use crate::mail::{Address, Message, Params, Spool};
+
+/// One accepted recipient.
+#[derive(Debug)]
+pub struct Recipient {
+    /// Where the mail shall go.
+    pub address: Address,
+    /// The parameters of its RCPT command.
+    pub params: Params,
+}
+
+/// The envelope, and the message as it comes in.
+pub struct Transaction {
+    /// The reverse-path; already set while the mail hooks decide about it.
+    pub sender: Address,
+    /// The parameters of MAIL.
+    pub params: Params,
+    /// Those whom a plugin has accepted, in their order.
+    pub recipients: Vec<Recipient>,
+    /// Header and body; empty before DATA.
+    pub message: Message,
+    /// Notes that end with the transaction.
+    pub notes: Notes,
+    /// What plugins found out about this message, for Authentication-Results (RFC 8601).
+    pub results: Vec<String>,
+    /// When MAIL came.
+    pub started: SystemTime,
+    /// Bytes of the message as stored, before anything was added.
+    pub data_size: u64,
+    /// Files and directories that vanish with the transaction.
+    pub temporary: Vec<PathBuf>,
+}
+
+impl Transaction {
+    /// A transaction with an empty message that would be spooled in `spool`.
+    pub fn new(sender: Address, params: Params, spool: &Arc<Spool>, started: SystemTime) -> Transaction {
+        Transaction {
+            sender,
+            params,
+            recipients: Vec::new(),
+            message: Message::new(spool),
+            notes: Notes::default(),
+            results: Vec::new(),
+            started,
+            data_size: 0,
+            temporary: Vec::new(),
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        for path in &self.temporary {
+            // nothing can be done about one that is gone already
+            let _ = match path.is_dir() {
+                true => std::fs::remove_dir_all(path),
+                false => std::fs::remove_file(path),
+            };
+        }
+    }
+}

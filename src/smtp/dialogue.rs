@@ -1,0 +1,373 @@
+//! One session from greeting to good-bye: reads commands, checks their order, answers, and ends properly.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::answers::{Canned, answer, own_status, say};
+use super::command::{Command, NotText};
+use super::commands;
+use super::trace::PRODUCT;
+use crate::log::Level;
+use crate::mail::{Reply, Status};
+use crate::plugin::{Chain, Decision, Event, Hook};
+use crate::session::channel::LineEvent;
+use crate::session::services::Dns;
+use crate::session::{Session, Stage, Tally, Verdict};
+
+/// How long a reverse name may take.
+const REVERSE_WAIT: Duration = Duration::from_secs(5);
+
+/// How a session came to this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Whether the pre-connection hooks run; a super-server has its own ways (catalogue 8.1).
+    pub pre_connection: bool,
+    /// Whether to ask DNS for the client's name.
+    pub reverse_name: bool,
+    /// Whether TLS comes before the greeting (RFC 8314 3.3).
+    pub tls: bool,
+}
+
+/// What becomes of the connection after a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// It goes on.
+    Continue,
+    /// The reply says good-bye.
+    Close,
+    /// The client is gone.
+    Lost,
+}
+
+/// Serves a session to its end.
+pub fn serve(session: Session, chain: &Chain, entry: Entry) {
+    Dialogue {
+        chain,
+        s: session,
+        line: Vec::new(),
+        errors: 0,
+        refused: false,
+        code: 0,
+        unknown: 0,
+        auth_offered: false,
+        auth_failures: 0,
+        transactions: 0,
+    }
+    .run(entry);
+}
+
+/// A session and what the protocol counts about it.
+pub struct Dialogue<'a> {
+    pub(super) chain: &'a Chain,
+    pub(super) s: Session,
+    line: Vec<u8>,
+    /// Commands answered by 5xx since a message was last accepted.
+    pub(super) errors: usize,
+    /// The last command was answered by 5xx.
+    refused: bool,
+    /// The code of the last reply.
+    pub(super) code: u16,
+    pub(super) unknown: usize,
+    /// A reply to EHLO has offered AUTH on this connection as it is now.
+    pub(super) auth_offered: bool,
+    /// Logins that have failed.
+    pub(super) auth_failures: usize,
+    pub(super) transactions: usize,
+}
+
+impl Dialogue<'_> {
+    fn run(mut self, entry: Entry) {
+        self.s.count(Tally::Connections);
+        self.s.show(Stage::Connect);
+        if entry.pre_connection {
+            let decision = self.chain.ask(&mut self.s, Event::PreConnection);
+            if decision.verdict.denies() {
+                self.answer(Hook::pre_connection, decision, "");
+                if !entry.tls {
+                    self.send();
+                }
+                return;
+            }
+        }
+        if entry.reverse_name {
+            self.find_name();
+        }
+        self.log_connection();
+        let flow = match self.open(entry) {
+            Flow::Continue => self.converse(),
+            end => end,
+        };
+        self.send();
+        self.end(flow);
+    }
+
+    fn find_name(&mut self) {
+        let dns = self.s.services().dns.clone();
+        if let Dns::Found(names) = dns.reverse(self.s.peer.ip, REVERSE_WAIT)
+            && let Some(name) = names.first()
+        {
+            self.s.peer.set_host(name);
+        }
+    }
+
+    fn log_connection(&self) {
+        let peer = &self.s.peer;
+        self.log(
+            Level::Info,
+            format_args!(
+                "Accepted connection {}/{} from {} / {}",
+                peer.all_sessions, peer.max_all_sessions, peer.ip, peer.host
+            ),
+        );
+        self.log(
+            Level::Notice,
+            format_args!("Connection from {} [{}]", peer.info, peer.ip),
+        );
+    }
+
+    /// Logs in the name of the core.
+    pub(super) fn log(&self, level: Level, text: std::fmt::Arguments<'_>) {
+        self.s.log(level, text);
+    }
+
+    /// What comes before the first command.
+    fn open(&mut self, entry: Entry) -> Flow {
+        if entry.tls && !self.encrypt(Hook::connect.name()) {
+            return Flow::Lost;
+        }
+        self.connection_over_rate().unwrap_or_else(|| self.greet())
+    }
+
+    fn greet(&mut self) -> Flow {
+        let decision = self.chain.ask(&mut self.s, Event::Connect);
+        let settings = self.s.settings.clone();
+        let words = match &settings.smtpgreeting {
+            Some(own) if own.split_whitespace().any(|word| word == "ESMTP") => own.clone(),
+            Some(own) => format!("{own} ESMTP"),
+            None => format!("{} ESMTP {PRODUCT} {} ready", settings.me, env!("CARGO_PKG_VERSION")),
+        };
+        let own = if decision.verdict.denies() { "" } else { &words };
+        self.answer(Hook::connect, decision, own)
+    }
+
+    /// Commands until the end.
+    fn converse(&mut self) -> Flow {
+        let limits = self.s.settings.limits;
+        // AUTH may bring a whole response with it (RFC 4954 4)
+        let longest = limits.max_command_line.max(limits.max_auth_line);
+        loop {
+            self.s.channel.set_busy(self.s.transaction.is_some());
+            self.s.show(self.s.stage());
+            let event = match self.s.channel.line(&mut self.line, longest) {
+                LineEvent::Line if self.line.len() + 2 > limits.max_command_line && !is_auth(&self.line) => {
+                    LineEvent::TooLong
+                }
+                event => event,
+            };
+            let flow = match event {
+                LineEvent::Line => self.dispatch(),
+                LineEvent::TooLong => self.say(say(500, (5, 2), "line too long")),
+                LineEvent::End => return Flow::Lost,
+                LineEvent::TimedOut => return self.timed_out(),
+                LineEvent::Leaving => return self.leaving(),
+            };
+            if flow != Flow::Continue {
+                return flow;
+            }
+            if std::mem::take(&mut self.refused)
+                && let Some(flow) = self.errors_over_rate()
+            {
+                return flow;
+            }
+            if self.errors > limits.max_errors {
+                self.log(
+                    Level::Notice,
+                    format_args!("too many errors, limit max_errors {}", limits.max_errors),
+                );
+                self.say(say(421, (7, 0), "too many errors, closing connection"));
+                return Flow::Close;
+            }
+            self.s.channel.relieve();
+        }
+    }
+
+    /// The client was silent for too long (catalogue 1.6).
+    pub(super) fn timed_out(&mut self) -> Flow {
+        self.log(Level::Notice, format_args!("Connection Timed Out"));
+        self.say(say(421, (4, 2), "Connection Timed Out"));
+        Flow::Lost
+    }
+
+    /// The daemon ends, or an operator wants this client to go (catalogue 8.4).
+    pub(super) fn leaving(&mut self) -> Flow {
+        if self.s.watch.as_ref().is_some_and(|watch| watch.is_dismissed()) {
+            self.s.count(Tally::Killed);
+            self.log(Level::Notice, format_args!("killed by the operator"));
+            self.say(say(550, (7, 0), "connection closed by the operator"));
+            return Flow::Lost;
+        }
+        self.say(say(421, (3, 2), "service is shutting down, please try again later"));
+        Flow::Lost
+    }
+
+    fn dispatch(&mut self) -> Flow {
+        let line = std::mem::take(&mut self.line);
+        self.s.original_string.clear();
+        self.s.original_string.push_str(&String::from_utf8_lossy(&line));
+        let flow = match Command::parse(&line) {
+            Ok(command) => {
+                self.log_command(&command);
+                commands::run(self, &command)
+            }
+            Err(why) => self.not_text(why),
+        };
+        self.line = line;
+        flow
+    }
+
+    /// A line that is not UTF-8: a verb that is known has a bad argument, any other is one more that nobody knows.
+    fn not_text(&mut self, why: NotText) -> Flow {
+        let text = self.s.original_string.clone();
+        match Command::parse(text.as_bytes()) {
+            Ok(command) => {
+                self.log_command(&command);
+                match commands::is_known(&command) {
+                    true => self.say_text(say(501, (5, 4), ""), why.to_string()),
+                    false => commands::run(self, &command),
+                }
+            }
+            Err(_) => self.say(say(500, (5, 2), "syntax error")),
+        }
+    }
+
+    fn log_command(&self, command: &Command<'_>) {
+        if !self.s.wants(Level::Info) {
+            return;
+        }
+        let mut words = self.s.original_string.split_ascii_whitespace().skip(1);
+        let mechanism = words.next().unwrap_or_default();
+        if is_auth(self.s.original_string.as_bytes()) && words.next().is_some() {
+            self.log(
+                Level::Info,
+                format_args!("dispatching {} {mechanism} <hidden credentials>", command.word),
+            );
+        } else {
+            self.log(Level::Info, format_args!("dispatching {}", self.s.original_string));
+        }
+    }
+
+    /// Asks the plugins.
+    pub(super) fn ask(&mut self, event: Event<'_>) -> Decision {
+        self.chain.ask(&mut self.s, event)
+    }
+
+    /// Answers a hook: the plugin's words, else `own`, else those of the table. Verdict DONE answers nothing.
+    pub(super) fn answer(&mut self, hook: Hook, mut decision: Decision, own: &str) -> Flow {
+        let Some(canned) = answer(hook, decision.verdict) else {
+            return Flow::Continue;
+        };
+        if decision.status.is_none()
+            && let Some((status, words)) = own_status(&decision.text, canned.code)
+        {
+            decision.status = Some(status);
+            decision.text = Cow::Owned(words.to_owned());
+        }
+        let text = match (&*decision.text, own) {
+            ("", "") => Cow::Borrowed(canned.text),
+            ("", own) => Cow::Owned(own.to_owned()),
+            _ => decision.text,
+        };
+        let own_code = decision.code.filter(|code| code / 100 == canned.code / 100);
+        let canned = Canned {
+            code: own_code.unwrap_or(canned.code),
+            ..canned
+        };
+        let status = match (canned.status, decision.status) {
+            (Some(_), Some(given)) => Some(given.with_class(canned.code)),
+            (status, _) => status,
+        };
+        self.reply(canned, status, text)
+    }
+
+    /// A reply of the core itself.
+    pub(super) fn say(&mut self, canned: Canned) -> Flow {
+        self.reply(canned, canned.status, Cow::Borrowed(canned.text))
+    }
+
+    /// A reply of the core with words that depend on the case.
+    pub(super) fn say_text(&mut self, canned: Canned, text: String) -> Flow {
+        self.reply(canned, canned.status, Cow::Owned(text))
+    }
+
+    fn reply(&mut self, canned: Canned, status: Option<Status>, text: Cow<'static, str>) -> Flow {
+        if self.s.wants(Level::Info) {
+            // without the enhanced code: the log tools look for `250 Queued!`
+            let first = text.lines().find(|line| !line.is_empty()).unwrap_or_default();
+            self.log(Level::Info, format_args!("{} {first}", canned.code));
+        }
+        self.code = canned.code;
+        self.s.count(match canned.code {
+            ..400 => Tally::Positive,
+            400..500 => Tally::Soft,
+            500.. => Tally::Hard,
+        });
+        // what is put off is no fault of the client's
+        if canned.code >= 500 {
+            self.errors += 1;
+            self.refused = true;
+        }
+        Reply::new(canned.code, status, text).write_to(self.s.channel.output());
+        match canned.close {
+            true => Flow::Close,
+            false => Flow::Continue,
+        }
+    }
+
+    /// Refuses what the transaction is about; unless the connection ends, which does it too, the transaction ends.
+    pub(super) fn refuse_message(&mut self, hook: Hook, decision: Decision) -> Flow {
+        let flow = self.answer(hook, decision, "");
+        if flow == Flow::Continue {
+            self.reset_transaction();
+        }
+        flow
+    }
+
+    /// Sends what has gathered; a client that is gone does not hear it.
+    pub(super) fn send(&mut self) {
+        let _ = self.s.channel.flush();
+    }
+
+    /// Ends the transaction, if there is one; its files go with it (catalogue 1.6).
+    pub(super) fn reset_transaction(&mut self) {
+        if self.s.transaction.is_some() {
+            self.chain.tell(&mut self.s, Event::ResetTransaction);
+            self.s.transaction = None;
+            self.s.channel.shrink();
+        }
+    }
+
+    /// The end of the connection; the order of the hooks depends on who ended it (catalogue 1.6).
+    fn end(&mut self, flow: Flow) {
+        self.s.show(Stage::End);
+        if flow == Flow::Lost {
+            self.reset_transaction();
+            self.log(Level::Info, format_args!("Lost connection to client, cleaning up"));
+        } else {
+            self.log(Level::Info, format_args!("click, disconnecting"));
+        }
+        self.chain.tell(&mut self.s, Event::Disconnect);
+        self.reset_transaction();
+        self.chain.tell(&mut self.s, Event::PostConnection);
+        self.s.notes.clear();
+    }
+}
+
+/// Whether a line is an AUTH command, well-formed or not: it may be longer than others, and it holds credentials.
+fn is_auth(line: &[u8]) -> bool {
+    line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"))
+}
+
+/// Whether a plugin has taken the answer upon itself.
+pub(super) fn is_done(decision: &Decision) -> bool {
+    decision.verdict == Verdict::Done
+}

@@ -1,0 +1,269 @@
+//! MAIL and RCPT: from the command line to the envelope (catalogue 1.4, 3).
+
+use std::net::IpAddr;
+
+use super::answers::{Canned, say};
+use super::command::{mail_line, rcpt_line};
+use super::dialogue::{Dialogue, Flow};
+use crate::log::Level;
+use crate::mail::{Address, BadAddress, Params, PathLine, Syntax};
+use crate::plugin::{Decision, Event, Hook};
+use crate::session::{Recipient, Tally, Transaction, Verdict};
+
+/// The most digits of a size (RFC 1870 3).
+const SIZE_DIGITS: usize = 20;
+
+impl Dialogue<'_> {
+    fn syntax(&self) -> Syntax {
+        Syntax {
+            lenient_local: self.s.settings.lenient_local_parts,
+            underscore: self.s.settings.allow_underscore_domains,
+            utf8: false,
+        }
+    }
+
+    pub(super) fn mail(&mut self, rest: &str) -> Flow {
+        self.reset_transaction();
+        let most = self.s.settings.limits.max_transactions;
+        self.transactions += 1;
+        if self.transactions > most {
+            self.log(
+                Level::Notice,
+                format_args!("too many transactions, limit max_transactions {most}"),
+            );
+            self.say(say(421, (5, 3), "too many transactions in this session"));
+            return Flow::Close;
+        }
+        if let Some(flow) = self.message_over_rate() {
+            return flow;
+        }
+        rest.clone_into(&mut self.s.envelope_from);
+        let parsed = self.ask(Event::MailParse { line: rest });
+        let PathLine { address, params } = match self.path_line(parsed, || mail_line(rest)) {
+            Ok(line) => line,
+            Err(flow) => return flow,
+        };
+        if let Some((canned, why)) = self.bad_mail_parameter(&params) {
+            return self.say_text(canned, why);
+        }
+        let before = self.ask(Event::MailPre {
+            address: &address,
+            params: &params,
+        });
+        if before.failed {
+            return self.answer(Hook::mail, before, "");
+        }
+        let sender = match Address::parse_sender(&replaced(address, before), self.syntax()) {
+            Ok(sender) => sender,
+            Err(why) => {
+                let words = format!("could not parse your mail from command: {why}");
+                return self.say_text(say(501, (1, 7), ""), words);
+            }
+        };
+        self.sender(sender, params)
+    }
+
+    /// Asks about a sender and opens the transaction.
+    fn sender(&mut self, sender: Address, params: Params) -> Flow {
+        let (spool, now) = (self.s.services().spool.clone(), self.s.services().clock.now());
+        self.s.transaction = Some(Transaction::new(sender.clone(), params.clone(), &spool, now));
+        let decision = self.ask(Event::Mail {
+            sender: &sender,
+            params: &params,
+        });
+        if decision.verdict.denies() {
+            // `deny mail from` and `denysoft mail from` are words that the log tools look for (catalogue 5)
+            let word = if decision.verdict.is_soft() { "denysoft" } else { "deny" };
+            self.log(
+                Level::Info,
+                format_args!("{word} mail from {} ({})", sender.path(), decision.text),
+            );
+            return self.refuse_message(Hook::mail, decision);
+        }
+        let words = format!("{}, sender ok", sender.path());
+        self.answer(Hook::mail, decision, &words)
+    }
+
+    /// Checks the parameters that this server knows: the refusal and its words.
+    fn bad_mail_parameter(&self, params: &Params) -> Option<(Canned, String)> {
+        let most = self.s.settings.size_limit();
+        for (key, value) in params.iter() {
+            match (key, value.unwrap_or_default()) {
+                ("size", size) => match size_of(size) {
+                    None => return Some((say(501, (5, 4), ""), format!("SIZE={size} is no size"))),
+                    Some(size) if size > most => {
+                        let words = format!("message too big, at most {most} bytes are accepted");
+                        return Some((say(552, (3, 4), ""), words));
+                    }
+                    Some(_) => {}
+                },
+                ("body", body) if body.eq_ignore_ascii_case("7BIT") || body.eq_ignore_ascii_case("8BITMIME") => {}
+                ("body", _) => return Some((say(501, (5, 4), ""), "BODY= must be 7BIT or 8BITMIME".to_owned())),
+                // RFC 8689 4.1; it is kept with the other parameters for those who hand the message on
+                ("requiretls", "") if self.s.tls.is_some() => {}
+                ("requiretls", "") => {
+                    let words = "REQUIRETLS is only taken over TLS".to_owned();
+                    return Some((say(555, (5, 4), ""), words));
+                }
+                ("requiretls", _) => return Some((say(501, (5, 4), ""), "REQUIRETLS takes no value".to_owned())),
+                (other, _) if self.s.settings.strict_parameters => return Some(unknown_parameter(other)),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    pub(super) fn rcpt(&mut self, rest: &str) -> Flow {
+        if let Some(flow) = self.recipient_over_rate() {
+            return flow;
+        }
+        rest.clone_into(&mut self.s.envelope_rcpt);
+        let parsed = self.ask(Event::RcptParse { line: rest });
+        let PathLine { address, params } = match self.path_line(parsed, || rcpt_line(rest)) {
+            Ok(line) => line,
+            Err(flow) => return flow,
+        };
+        if self.s.settings.strict_parameters
+            && let Some((key, _)) = params.iter().next()
+        {
+            let (canned, words) = unknown_parameter(key);
+            return self.say_text(canned, words);
+        }
+        let before = self.ask(Event::RcptPre {
+            address: &address,
+            params: &params,
+        });
+        if before.failed {
+            return self.answer(Hook::rcpt, before, "");
+        }
+        match self.recipient_of(&replaced(address, before)) {
+            Ok(recipient) => self.recipient(recipient, params),
+            Err(why) => self.say_text(say(501, (1, 3), ""), format!("could not parse recipient: {why}")),
+        }
+    }
+
+    /// Asks about a recipient and adds it to the envelope.
+    fn recipient(&mut self, recipient: Address, params: Params) -> Flow {
+        if self.s.recipients().count() >= self.s.settings.limits.maxrcpts {
+            return self.say(say(452, (5, 3), "too many recipients"));
+        }
+        let decision = self.ask(Event::Rcpt {
+            recipient: &recipient,
+            params: &params,
+        });
+        match decision.verdict {
+            Verdict::Ok => self.s.count(Tally::Recipients),
+            verdict if verdict.denies() => self.s.count(Tally::RefusedRecipients),
+            _ => {}
+        }
+        let words = match decision.verdict {
+            Verdict::Ok => format!("{}, recipient ok", recipient.path()),
+            _ => String::new(),
+        };
+        if decision.verdict == Verdict::Ok
+            && let Some(transaction) = &mut self.s.transaction
+        {
+            transaction.recipients.push(Recipient {
+                address: recipient,
+                params,
+            });
+        }
+        self.answer(Hook::rcpt, decision, &words)
+    }
+
+    /// The recipient that a path names for us.
+    fn recipient_of(&self, path: &str) -> Result<Address, BadAddress> {
+        let mut recipient = Address::parse(path, self.syntax())?;
+        if recipient.is_null() {
+            return Err(BadAddress {
+                why: "the null address receives no mail",
+                at: 0,
+            });
+        }
+        self.localise(&mut recipient);
+        match self.s.recipient_suffix.as_str() {
+            "" => Ok(recipient),
+            suffix => self.suffixed(&recipient, suffix),
+        }
+    }
+
+    /// `box@[local.ip]` is `box@localiphost`, as in qmail-smtpd (catalogue 7).
+    fn localise(&self, recipient: &mut Address) {
+        let literal = recipient
+            .host()
+            .and_then(|host| host.strip_prefix('[')?.strip_suffix(']'));
+        let Some(literal) = literal else { return };
+        let text = match literal.get(..5) {
+            Some(tag) if tag.eq_ignore_ascii_case("IPv6:") => &literal[5..],
+            _ => literal,
+        };
+        if let Ok(ip) = text.parse::<IpAddr>()
+            && Some(ip) == self.s.peer.local_ip
+        {
+            recipient.set_host(Some(&self.s.settings.localiphost));
+        }
+    }
+
+    /// The recipient with the value of RELAYCLIENT behind it, as in qmail-smtpd (catalogue 7).
+    fn suffixed(&self, recipient: &Address, suffix: &str) -> Result<Address, BadAddress> {
+        let path = recipient.path();
+        let open = path.strip_suffix('>').unwrap_or(&path);
+        Address::parse(&format!("{open}{suffix}>"), self.syntax())
+    }
+
+    /// What a parse hook gave, else what the built-in parser makes of the line; else the reply has been made.
+    fn path_line(
+        &mut self,
+        hook: Decision,
+        parse: impl FnOnce() -> Result<PathLine, &'static str>,
+    ) -> Result<PathLine, Flow> {
+        match hook {
+            Decision { path: Some(path), .. } => Ok(path),
+            denied if denied.verdict.denies() => Err(self.bad_line(denied, "syntax error in parameters")),
+            _ => parse().map_err(|why| self.say(say(501, (5, 4), why))),
+        }
+    }
+
+    /// Answers a line that a parse hook does not understand, or that it failed over.
+    pub(super) fn bad_line(&mut self, hook: Decision, words: &str) -> Flow {
+        let canned = match hook.failed {
+            true => say(451, (3, 0), ""),
+            false => say(501, (5, 4), ""),
+        };
+        let text = if hook.text.is_empty() { words } else { &hook.text };
+        self.say_text(canned, text.to_owned())
+    }
+}
+
+fn unknown_parameter(key: &str) -> (Canned, String) {
+    (say(555, (5, 4), ""), format!("parameter {key} is not recognized"))
+}
+
+/// The number of a `SIZE=`: up to twenty digits, and those that do not fit are more than any limit (RFC 1870 3).
+fn size_of(digits: &str) -> Option<u64> {
+    let good = (1..=SIZE_DIGITS).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    good.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+/// The address text, or what mail_pre or rcpt_pre puts in its place.
+fn replaced(address: String, hook: Decision) -> String {
+    match hook.verdict {
+        Verdict::Ok if !hook.text.is_empty() => hook.text.into_owned(),
+        _ => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_digits_alone() {
+        assert_eq!(size_of("0"), Some(0));
+        assert_eq!(size_of("10485760"), Some(10_485_760));
+        assert_eq!(size_of("99999999999999999999"), Some(u64::MAX));
+        for text in ["", "+1", "-1", "1k", "999999999999999999999"] {
+            assert_eq!(size_of(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The protocol: a dialogue over a wire, in which plugins decide. No sockets, no processes.
+//!
+//! Every command is checked (order, syntax, size), then the plugins are asked, then the table of answers says what
+//! the client hears, then the session proceeds.
+
+mod answers;
+mod auth;
+pub mod command;
+mod commands;
+mod data;
+mod dialogue;
+mod envelope;
+mod intake;
+mod rates;
+mod receiving;
+mod starttls;
+mod trace;
+
+pub use commands::bare_reply;
+pub use dialogue::{Entry, serve};
+pub use intake::{Intake, Step};

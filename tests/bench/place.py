@@ -1,0 +1,71 @@
+"""Where things are, and a folder with a configuration of our daemon to measure."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+HERE = pathlib.Path(__file__).resolve().parent
+TOP = HERE.parent.parent
+# Everything that is made for measurements lies here; `run --clean` removes it.
+WORK = TOP / "target" / "bench"
+# The rivals' packages, unpacked by `fetch`.
+RIVALS = TOP / "target" / "real" / "root"
+
+CORE = ["hosts_allow", "relay", "rcpt_ok"]
+QUEUES = {"discard": "queue/discard", "maildir": "queue/maildir ./Maildir"}
+
+
+def program(name):
+    """A program of ours: from $QPSMTPD_BIN, else the release build."""
+    folder = os.environ.get("QPSMTPD_BIN")
+    return str((pathlib.Path(folder) if folder else TOP / "target" / "release") / name)
+
+
+def fresh(name):
+    """An empty folder that anybody may enter and use, for the servers give up root."""
+    folder = WORK / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    return folder
+
+
+def qpsmtpd_folder(queue, plugins=None, name=None):
+    """A folder with config/ as the goals want it: the core plugins and one queue plugin."""
+    folder = fresh(name or f"qpsmtpd-{queue}")
+    config = folder / "config"
+    config.mkdir()
+    files = {
+        "plugins": "\n".join((plugins or CORE) + [QUEUES[queue]]) + "\n",
+        "me": "mx.example.com\n",
+        "rcpthosts": "example.com\n",
+        "relayclients": "192.0.2.1\n",
+        "hosts_allow": "",
+        "spool_dir": f"{folder}/spool\n",
+        "max_transactions": "0\n",
+    }
+    for file, text in files.items():
+        (config / file).write_text(text)
+    return folder
+
+
+def certificate(folder):
+    """Makes cert.pem and key.pem (ECDSA, P-256) in a folder; their paths."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-days", "30", "-subj", "/CN=mx.example.com", "-keyout", key, "-out", cert],
+                   check=True, capture_output=True)
+    return cert, key
+
+
+def message(size):
+    """Lines of a message body as smtp-source sends them, `size` bytes long."""
+    line = b"X" * 78 + b"\r\n"
+    return (line * (size // len(line) + 1))[:size - 2] + b"\r\n"
+
+
+def our_environment():
+    """Nothing that changes what our daemon finds."""
+    drop = ("QPSMTPD_CONFIG", "QMAIL", "PROCESS", "RELAYCLIENT", "DATABYTES")
+    return {key: value for key, value in os.environ.items() if key not in drop and not key.startswith("TCP")}

@@ -1,0 +1,193 @@
+"""The rivals: each is set up as it would be for the same task, with nothing that the task does not need.
+
+None looks up the names of clients, as ours does not (`--no-rdns`); none logs to a disk (Exim excepted, which cannot
+do without). They run in a room (see there), except Haraka, which lies in a folder of its own.
+"""
+
+import os
+import shutil
+
+import place
+from servers import Server
+
+BOX = 906  # the user `box`, see room
+
+
+class Roomer(Server):
+    """A server that runs in a room."""
+
+    def command(self):
+        return [str(place.HERE / "room"), str(place.RIVALS), str(self.folder), *self.inside()]
+
+    @classmethod
+    def present(cls):
+        return os.geteuid() == 0 and super().present()
+
+    def mail_folder(self):
+        folder = self.folder / "mail"
+        folder.mkdir()
+        os.chown(folder, BOX, BOX)
+        folder.chmod(0o777)
+        return folder
+
+
+class Postfix(Roomer):
+    """Postfix: smtpd and cleanup; with the queue manager, the virtual delivery agent and fsync for `maildir`."""
+
+    name = "postfix"
+    has_tls = True
+    needs = (str(place.RIVALS / "usr/sbin/postfix"),)
+
+    def prepare(self):
+        config = self.folder / "etc"
+        config.mkdir()
+        for name in ("spool", "data"):
+            (self.folder / name).mkdir()
+        self.mail_folder()
+        restrictions = {"discard": "check_recipient_access static:DISCARD, reject_unauth_destination",
+                        "maildir": "permit_auth_destination, reject"}
+        main = {
+            "compatibility_level": "3.6", "queue_directory": self.folder / "spool",
+            "data_directory": self.folder / "data", "mail_owner": "postfix", "setgid_group": "postdrop",
+            "inet_interfaces": "127.0.0.1", "inet_protocols": "ipv4", "myhostname": "mx.example.com",
+            "mydestination": "", "mynetworks": "192.0.2.1", "alias_maps": "", "smtpd_peername_lookup": "no",
+            "virtual_mailbox_domains": "example.com", "virtual_mailbox_base": self.folder / "mail",
+            "virtual_mailbox_maps": "static:box/", "virtual_uid_maps": f"static:{BOX}",
+            "virtual_gid_maps": f"static:{BOX}", "virtual_minimum_uid": "1",
+            "smtpd_client_connection_count_limit": "0", "in_flow_delay": "0", "default_process_limit": self.sessions,
+            "smtpd_recipient_restrictions": restrictions[self.queue],
+        }
+        if self.tls:
+            cert, key = place.certificate(self.folder)
+            main |= {"smtpd_tls_security_level": "may", "smtpd_tls_cert_file": cert, "smtpd_tls_key_file": key,
+                     "smtpd_tls_session_cache_database": f"btree:{self.folder}/data/sessions"}
+        (config / "main.cf").write_text("".join(f"{key} = {value}\n" for key, value in main.items()))
+        unix = {"pickup": "n - n 60 1", "cleanup": "n - n - 0", "qmgr": "n - n 300 1", "rewrite": "- - n - -",
+                "bounce": "- - n - 0", "defer": "- - n - 0", "trace": "- - n - 0", "flush": "n - n 1000? 0",
+                "proxymap": "- - n - -", "virtual": "- n n - -", "anvil": "- - n - 1", "error": "- - n - -",
+                "retry": "- - n - -", "smtp": "- - n - -", "tlsmgr": "- - n 1000? 1"}
+        programs = {"rewrite": "trivial-rewrite", "defer": "bounce", "trace": "bounce", "retry": "error"}
+        lines = [f"127.0.0.1:{self.port} inet n - n - - smtpd"]
+        lines += [f"{name} unix {fields} {programs.get(name, name)}" for name, fields in unix.items()]
+        (config / "master.cf").write_text("\n".join(lines) + "\n")
+
+    def inside(self):
+        etc = self.folder / "etc"
+        script = (f"cp {etc}/*.cf /etc/postfix; cp /usr/share/postfix/dynamicmaps.cf /etc/postfix; postfix check; chown postfix data; "
+                  "exec /usr/lib/postfix/sbin/master -d")
+        return ["/bin/sh", "-c", script]
+
+
+class Exim(Roomer):
+    """Exim: a process for each connection, and for `maildir` one more for each delivery."""
+
+    name = "exim"
+    needs = (str(place.RIVALS / "usr/sbin/exim4"),)
+
+    def prepare(self):
+        for name in ("spool", "log"):
+            (self.folder / name).mkdir()
+            (self.folder / name).chmod(0o777)
+        verdict = {"discard": "discard", "maildir": "accept"}[self.queue]
+        (self.folder / "exim4.conf").write_text(f"""
+primary_hostname = mx.example.com
+daemon_smtp_ports = {self.port}
+local_interfaces = 127.0.0.1
+spool_directory = {self.folder}/spool
+log_file_path = {self.folder}/log/%slog
+log_selector = -all
+host_lookup =
+rfc1413_query_timeout = 0s
+smtp_accept_max = {self.sessions}
+smtp_connect_backlog = 4096
+smtp_accept_max_per_connection = 1000000
+smtp_accept_queue_per_connection = 0
+queue_run_max = 0
+acl_smtp_rcpt = rcpt
+acl_smtp_data = data
+begin acl
+rcpt:
+  accept domains = example.com
+  deny
+data:
+  {verdict}
+begin routers
+box:
+  driver = accept
+  domains = example.com
+  transport = box
+begin transports
+box:
+  driver = appendfile
+  directory = {self.mail_folder()}
+  maildir_format
+  user = box
+""")
+
+    def inside(self):
+        script = ("mkdir -p /etc/exim4 /var/lib/exim4; cp exim4.conf /etc/exim4; chown Debian-exim spool log; "
+                  "exec /usr/sbin/exim4 -bdf")
+        return ["/bin/sh", "-c", script]
+
+
+class OpenSmtpd(Roomer):
+    """OpenSMTPD, which has no way to throw mail away but to deliver it."""
+
+    name = "opensmtpd"
+    queues = ("maildir",)
+    needs = (str(place.RIVALS / "usr/sbin/smtpd"),)
+
+    def prepare(self):
+        (self.folder / "spool").mkdir()
+        (self.folder / "smtpd.conf").write_text(f"""
+smtp limit max-mails 1000000
+table boxes {{ "@" = "box" }}
+listen on 127.0.0.1 port {self.port} hostname mx.example.com
+action box maildir "{self.mail_folder()}" virtual <boxes>
+match from any for domain "example.com" action box
+""")
+
+    def inside(self):
+        script = ("mkdir -p /var/spool/smtpd /var/empty /run; mount --bind spool /var/spool/smtpd; "
+                  "chmod 711 /var/spool/smtpd; echo mx.example.com >/etc/mailname; "
+                  "exec /usr/sbin/smtpd -d -f smtpd.conf")
+        return ["/bin/sh", "-c", script]
+
+
+QUEUE_FILE = """
+// One file for each message, written to tmp and renamed to new; no fsync.
+const fs = require('fs');
+let count = 0;
+exports.hook_queue = (next, connection) => {
+    const name = `${Date.now()}.${process.pid}.${count++}`;
+    const file = fs.createWriteStream(`mail/tmp/${name}`);
+    file.on('close', () => fs.rename(`mail/tmp/${name}`, `mail/new/${name}`, (why) => next(why ? DENYSOFT : OK)));
+    connection.transaction.message_stream.pipe(file);
+};
+"""
+
+
+class Haraka(Server):
+    """Haraka: one process, JavaScript; `maildir` is a plugin of a few lines, as Haraka has none."""
+
+    name = "haraka"
+    needs = (str(place.RIVALS.parent / "haraka/node_modules/Haraka/bin/haraka"),)
+
+    def prepare(self):
+        config = self.folder / "config"
+        for name in (config, self.folder / "plugins", self.folder / "mail/tmp", self.folder / "mail/new"):
+            name.mkdir(parents=True)
+        queue = {"discard": "queue/discard", "maildir": "queue_file"}[self.queue]
+        self.environment["YES_REALLY_DO_DISCARD"] = "1"
+        files = {"smtp.ini": f"listen=127.0.0.1:{self.port}\nnodes=0\n", "plugins": f"rcpt_to.in_host_list\n{queue}\n",
+                 "host_list": "example.com\n", "me": "mx.example.com\n", "loglevel": "LOGWARN\n"}
+        for name, text in files.items():
+            (config / name).write_text(text)
+        shutil.copy(self.needs[0].replace("bin/haraka", "config/connection.ini"), config)
+        (self.folder / "plugins" / "queue_file.js").write_text(QUEUE_FILE)
+
+    def command(self):
+        return [shutil.which("node") or "node", self.needs[0], "-c", str(self.folder)]
+
+
+ALL = [Postfix, Exim, OpenSmtpd, Haraka]

@@ -1,0 +1,66 @@
+//! Workers that crash: what is recorded, and that a message that kills them does so twice at most.
+
+use std::net::TcpListener;
+
+use nix::sys::signal::{Signal, kill};
+
+use crate::harness::{Client, Daemon, Site};
+use crate::process::eventually;
+
+/// A message at whose delivery the worker is killed: recorded twice, then put off and kept.
+#[test]
+fn a_message_that_kills_is_set_aside() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let port = silent.local_addr().expect("address").port();
+    let site = Site::new();
+    site.config("plugins", &format!("rcpt_ok\nqueue/smtp-forward 127.0.0.1 {port}\n"));
+    site.config("spool_dir", "./spool\n");
+    let daemon = Daemon::serve(site, &["--listen-address", "127.0.0.1:0", "--children", "1"]);
+    let send = |subject: &str| -> Client {
+        let mut client = daemon.client();
+        client
+            .begin_message()
+            .send(&format!("Subject: {subject}\r\n\r\nText.\r\n.\r\n"));
+        client
+    };
+    for _ in 0..2 {
+        let mut client = send("deadly");
+        // The worker waits for this server when it is killed.
+        let _next = silent.accept().expect("a connection");
+        let worker = daemon.workers()[0];
+        kill(worker, Signal::SIGKILL).expect("kill");
+        assert_eq!(client.reply().0, 0);
+        let record = daemon.wait_for(&format!("crash of {worker}: "));
+        assert!(record.contains(" with 127.0.0.1:"), "{record}");
+        assert!(
+            record.contains("at decide, in queue::smtp_2dforward at hook queue, message "),
+            "{record}"
+        );
+    }
+    let (code, text) = send("deadly").reply();
+    assert_eq!(code, 451, "{text}");
+    daemon.wait_for("workers crashed over this message; put off, a copy is deadly-");
+    let spool = std::fs::read_dir(daemon.site.path().join("spool")).expect("the spool");
+    let paths = spool.map(|entry| entry.expect("an entry").path());
+    let names: Vec<_> = paths
+        .filter(|path| path.to_string_lossy().contains("/deadly-"))
+        .collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    let kept = std::fs::read_to_string(&names[0]).expect("the copy");
+    assert!(kept.contains("Subject: deadly\n\nText.\n"), "{kept}");
+    // Another message goes its way.
+    let _client = send("harmless");
+    silent.accept().expect("a connection");
+}
+
+#[test]
+fn who_is_told_to_leave_has_not_crashed() {
+    let mut daemon = Daemon::start(&["--children", "1"]);
+    let _client = daemon.client();
+    let worker = daemon.workers()[0];
+    kill(worker, Signal::SIGTERM).expect("signal");
+    eventually("it leaves", || !daemon.workers().contains(&worker));
+    daemon.signal(Signal::SIGTERM);
+    daemon.wait();
+    assert!(daemon.lines().iter().all(|line| !line.contains("crash of")));
+}

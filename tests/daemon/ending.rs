@@ -1,0 +1,103 @@
+//! SIGTERM and SIGINT: nothing that was accepted is lost, everybody is told, nothing is left.
+
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Client, Daemon};
+
+#[test]
+fn idle_clients_get_421() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut daemon = Daemon::start(&[]);
+        let (mut fresh, mut greeted) = (daemon.client(), daemon.client());
+        greeted.expect(250, "EHLO client.example.net");
+        daemon.signal(signal);
+        for client in [&mut fresh, &mut greeted] {
+            // reply() insists on CRLF.
+            assert_eq!(client.reply().0, 421);
+            assert!(client.is_closed());
+        }
+        assert!(TcpStream::connect(daemon.addresses[0]).is_err());
+        assert_eq!(daemon.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_transaction_may_finish() {
+    let mut daemon = Daemon::start(&[]);
+    let mut client = daemon.client();
+    client.begin_message().send("Subject: in flight\r\n\r\nfirst half, ");
+    let mut idle = daemon.client();
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(idle.reply().0, 421);
+    assert_eq!(client.say("second half\r\n."), 250);
+    assert_eq!(client.reply().0, 421);
+    assert_eq!(daemon.wait().code(), Some(0));
+    let messages = daemon.site.messages();
+    assert!(messages.len() == 1 && messages[0].contains("first half, second half\n"));
+}
+
+#[test]
+fn a_transaction_that_does_not_finish_gets_421() {
+    let mut daemon = Daemon::start(&["--grace", "0"]);
+    let mut client = daemon.client();
+    client.begin_message().send("Subject: never ends\r\n\r\n");
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(client.reply().0, 421);
+    assert!(client.is_closed());
+    assert_eq!(daemon.wait().code(), Some(0));
+    assert!(daemon.site.messages().is_empty());
+}
+
+/// Clients deliver as fast as they can while the daemon ends: what got its 250 is in the maildir, once, and
+/// nothing else is.
+#[test]
+fn what_was_accepted_is_there() {
+    let mut daemon = Daemon::start(&["--children", "10", "--max-from-ip", "0"]);
+    let address = daemon.addresses[0];
+    let (accepted, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for number in 0..10 {
+            let (accepted, ended) = (&accepted, &ended);
+            scope.spawn(move || {
+                (0..)
+                    .take_while(|message| deliver(address, number, *message, accepted))
+                    .for_each(drop);
+                ended.store(true, SeqCst);
+            });
+        }
+        while accepted.load(SeqCst) < 50 && !ended.load(SeqCst) {
+            std::thread::yield_now();
+        }
+        daemon.signal(Signal::SIGTERM);
+    });
+    assert_eq!(daemon.wait().code(), Some(0));
+    let accepted = accepted.into_inner();
+    assert!(accepted >= 50, "{accepted}");
+    assert_eq!(daemon.site.messages().len(), accepted);
+}
+
+/// Delivers one message and counts it if it got its 250; false when the server goes.
+fn deliver(address: std::net::SocketAddr, number: usize, message: usize, accepted: &AtomicUsize) -> bool {
+    let talk = || -> std::io::Result<bool> {
+        let mut client = Client::try_connect(address)?;
+        let text = format!("Subject: {number}-{message}\r\n\r\nText.\r\n.");
+        let lines = [
+            "EHLO x.example.net",
+            "MAIL FROM:<>",
+            "RCPT TO:<user@example.com>",
+            "DATA",
+            &text,
+        ];
+        let mut sound = client.try_reply()?.0 == 220;
+        for line in lines {
+            sound = sound && matches!(client.try_say(line)?.0, 250 | 354);
+        }
+        Ok(sound)
+    };
+    let sound = talk().unwrap_or(false);
+    accepted.fetch_add(usize::from(sound), SeqCst);
+    sound
+}

@@ -1,0 +1,18 @@
+//! The whole daemon, from outside: the programs are started as an operator starts them, and spoken to over TCP.
+//!
+//! Each test has a directory and ports of its own; nothing waits for time to pass.
+
+mod control;
+mod crash;
+mod ending;
+mod harness;
+mod limits;
+mod pool;
+mod process;
+mod queue;
+mod reload;
+mod single;
+mod soak;
+mod start;
+mod status;
+mod upgrade;

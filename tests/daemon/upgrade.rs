@@ -1,0 +1,210 @@
+//! SIGUSR2: another program takes the daemon's place and no client notices; one that fails does not.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{Client, Daemon, Site};
+use crate::process::eventually;
+
+/// A daemon that others take over from; the last of them is ended when this is dropped.
+struct Line(Daemon);
+
+impl Line {
+    /// Starts the program at `release` in the site's directory, which is a link to the present release.
+    fn start(options: &[&str]) -> Line {
+        let site = Site::new();
+        let path = site.path().to_owned();
+        release(&path, Path::new(env!("CARGO_BIN_EXE_qpsmtpd-prefork")));
+        let mut command = Command::new(path.join("release"));
+        command.current_dir(&path).env_clear().env("HOME", &path);
+        command.env("PATH", "/usr/bin:/bin");
+        command
+            .args(["--listen-address", "127.0.0.1:0", "--no-rdns"])
+            .args(options);
+        Line(Daemon::run(site, &mut command))
+    }
+
+    /// Those who have taken over, the last one last.
+    fn masters(&self) -> Vec<Pid> {
+        let lines = self.0.lines();
+        let told = lines.iter().filter_map(|line| {
+            let (_, rest) = line.split_once("upgraded: process ")?;
+            rest.split_once(' ')?.0.parse().ok()
+        });
+        std::iter::once(self.0.pid()).chain(told.map(Pid::from_raw)).collect()
+    }
+
+    fn master(&self) -> Pid {
+        self.masters().pop().expect("the first")
+    }
+
+    /// Upgrades and returns the new master.
+    fn upgrade(&self) -> Pid {
+        let before = self.masters().len();
+        kill(self.master(), Signal::SIGUSR2).expect("signal");
+        eventually("an upgrade", || self.masters().len() > before);
+        self.master()
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        for master in self.masters() {
+            // those that have ended already are not there any more
+            let _ = kill(master, Signal::SIGINT);
+        }
+    }
+}
+
+fn release(place: &Path, program: &Path) {
+    let fresh = place.join("fresh");
+    symlink(program, &fresh).expect("link");
+    std::fs::rename(fresh, place.join("release")).expect("rename");
+}
+
+#[test]
+fn no_connection_fails_while_upgrading() {
+    let line = Line::start(&["--children", "8", "--max-from-ip", "0", "--lifetime", "50"]);
+    let address = line.0.addresses[0];
+    let upgrades = AtomicU32::new(0);
+    let served = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while upgrades.load(SeqCst) < 4 {
+                    let mut client = Client::connect(address);
+                    assert_eq!(client.reply().0, 220);
+                    client.expect(250, "HELO client.example.net").expect(221, "QUIT");
+                    assert!(client.is_closed());
+                    served.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        for _ in 0..4 {
+            let before = served.load(SeqCst);
+            line.upgrade();
+            eventually("sessions", || served.load(SeqCst) > before + 20);
+            upgrades.fetch_add(1, SeqCst);
+        }
+    });
+    eventually("the former masters end", || {
+        let lines = line.0.lines();
+        lines
+            .iter()
+            .filter(|line| line.contains("all workers are gone"))
+            .count()
+            == 4
+    });
+    assert_eq!(line.masters().len(), 5);
+}
+
+#[test]
+fn a_session_goes_on_and_its_master_ends_with_it() {
+    let line = Line::start(&["--children", "2", "--idle-children", "1", "--pid-file", "pid"]);
+    let pid_file = line.0.site.path().join("pid");
+    let pid = || {
+        std::fs::read_to_string(&pid_file)
+            .expect("pid file")
+            .trim()
+            .parse()
+            .map(Pid::from_raw)
+    };
+    assert_eq!(pid(), Ok(line.master()));
+    let mut old = line.0.client();
+    old.begin_message();
+    let new = line.upgrade();
+    assert_eq!(pid(), Ok(new));
+    assert_eq!(line.0.client().message("new"), 250);
+    assert_eq!(old.say("Subject: old\r\n\r\nText.\r\n."), 250);
+    assert!(!line.0.lines().iter().any(|line| line.contains("all workers are gone")));
+    old.expect(221, "QUIT");
+    line.0.wait_for("all workers are gone");
+    assert_eq!(line.0.client().message("newer"), 250);
+    assert_eq!(pid(), Ok(new), "the former master leaves the file alone");
+    assert_eq!(line.0.site.messages().len(), 3);
+}
+
+#[test]
+fn if_the_new_one_fails_the_old_one_serves_on() {
+    let line = Line::start(&["--children", "2", "--pid-file", "pid"]);
+    let place = line.0.site.path().to_owned();
+    let old = line.master();
+    let fails = |words: &str| {
+        kill(old, Signal::SIGUSR2).expect("signal");
+        line.0.wait_for(words);
+        assert_eq!(line.0.client().message("still"), 250);
+        assert_eq!(
+            std::fs::read_to_string(place.join("pid")).expect("pid file").trim(),
+            old.to_string()
+        );
+    };
+    line.0.site.config("plugins", "no_such_plugin\n");
+    fails("upgrade failed, this master serves on");
+    // to stderr, and in the log of the one who serves on
+    eventually("the fault", || {
+        line.0
+            .lines()
+            .iter()
+            .filter(|line| line.contains("no_such_plugin"))
+            .count()
+            >= 2
+    });
+    line.0.site.config("plugins", "rcpt_ok\nqueue/maildir ./Maildir\n");
+    release(&place, Path::new("/bin/false"));
+    fails("it ended before it served");
+    release(&place, Path::new("/nowhere/qpsmtpd-prefork"));
+    fails("cannot start it");
+    release(&place, Path::new(env!("CARGO_BIN_EXE_qpsmtpd-prefork")));
+    assert_ne!(line.upgrade(), old);
+    assert_eq!(line.0.client().message("new"), 250);
+}
+
+#[test]
+fn who_ends_takes_a_new_one_that_hangs_along() {
+    let mut line = Line::start(&["--children", "2"]);
+    let place = line.0.site.path().to_owned();
+    let hangs = place.join("hangs");
+    std::fs::write(&hangs, "#!/bin/sh\necho it hangs >&2\nexec sleep 1000\n").expect("write");
+    std::fs::set_permissions(&hangs, PermissionsExt::from_mode(0o755)).expect("mode");
+    release(&place, &hangs);
+    line.0.signal(Signal::SIGUSR2);
+    line.0.wait_for("it hangs");
+    assert_eq!(line.0.client().message("meanwhile"), 250);
+    line.0.signal(Signal::SIGTERM);
+    // it shares the standard error whose end is waited for here
+    assert!(line.0.wait().success());
+}
+
+#[test]
+fn qpsmtpctl_waits_for_the_new_master_and_speaks_to_it() {
+    let line = Line::start(&["--children", "2"]);
+    let ask = |word: &str| {
+        let output = line.0.site.program("qpsmtpctl").arg(word).output().expect("qpsmtpctl");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    line.0.site.config("plugins", "no_such_plugin\n");
+    let (code, _, why) = ask("upgrade");
+    assert_eq!(code, Some(1));
+    assert!(
+        why.starts_with("not upgraded\n") && why.contains("no_such_plugin"),
+        "{why}"
+    );
+    line.0.site.config("plugins", "rcpt_ok\nqueue/maildir ./Maildir\n");
+    let mut old = line.0.client();
+    let (code, told, why) = ask("upgrade");
+    assert_eq!(code, Some(0), "{why}");
+    assert_eq!(told, format!("process {} serves\n", line.master()));
+    // The new master has the socket, and keeps it when the old one ends.
+    let sessions = ask("list").1;
+    assert!(!sessions.contains("127.0.0.1"), "one of the old master: {sessions}");
+    old.expect(221, "QUIT");
+    line.0.wait_for("all workers are gone");
+    let (code, _, why) = ask("status");
+    assert_eq!(code, Some(0), "{why}");
+}

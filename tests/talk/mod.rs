@@ -1,0 +1,9 @@
+//! What the tests of whole sessions share: conversation files, the wire that plays them, plugins for tests.
+
+pub mod cast;
+
+pub mod player;
+pub mod properties;
+pub mod resources;
+pub mod script;
+pub mod stage;
