@@ -199,6 +199,8 @@ fn qpsmtpctl_waits_for_the_new_master_and_speaks_to_it() {
     let mut old = line.0.client();
     let (code, told, why) = ask("upgrade");
     assert_eq!(code, Some(0), "{why}");
+    // the answer may come before the line of the log
+    eventually("the log", || line.masters().len() > 1);
     assert_eq!(told, format!("process {} serves\n", line.master()));
     // The new master has the socket, and keeps it when the old one ends.
     let sessions = ask("list").1;
