@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::config::Lines;
+use crate::log::Level;
 use crate::mail::PathLine;
 use crate::mail::Status;
-use crate::session::Verdict;
+use crate::session::{Session, Verdict};
 
 /// The answer of a hook; an error is never a silent pass (see [`OnError`](super::OnError)).
 pub type Answer = Result<Decision, Failure>;
@@ -24,7 +25,8 @@ pub struct Decision {
     pub code: Option<u16>,
     /// What the parse hooks hand over.
     pub path: Option<PathLine>,
-    /// Whether this stands for a plugin that failed, and the client shall try again.
+    /// Whether this stands for a plugin that failed, and the client shall try again. With `Declined` the next plugin
+    /// may still decide (see [`unavailable`]).
     pub failed: bool,
 }
 
@@ -111,6 +113,16 @@ pub fn deny_disconnect(text: impl Into<Cow<'static, str>>) -> Answer {
 /// Refused for now, and the connection is closed.
 pub fn deny_soft_disconnect(text: impl Into<Cow<'static, str>>) -> Answer {
     answer(Verdict::DenySoftDisconnect, text)
+}
+
+/// From the hooks of AUTH: the one who knows the users cannot be asked, which is logged. The next provider is asked;
+/// if none decides, the client is told to try again later (454). With `on_error skip` it is as if none knew the user.
+pub fn unavailable(s: &Session, why: impl fmt::Display) -> Answer {
+    s.log(Level::Error, format_args!("error, {why}"));
+    Ok(Decision {
+        failed: true,
+        ..Decision::bare(Verdict::Declined)
+    })
 }
 
 /// Any verdict with words and an enhanced status code.

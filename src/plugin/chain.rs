@@ -152,13 +152,17 @@ impl Chain {
         }
         let outer = std::mem::take(&mut s.context);
         let mut clock = None;
+        let mut failed = false;
         for (at, loaded) in self.takers(hook).enumerate() {
             last = self.call(s, event, (at, loaded), &mut clock);
             self.tell_of(s, loaded, &last);
             if enough(&last) {
+                failed = last.failed;
                 break;
             }
+            failed |= last.failed;
         }
+        last.failed = failed;
         if let Some(watch) = &s.watch {
             watch.rests();
         }
@@ -218,8 +222,12 @@ impl Loaded {
         s.context.loglevel = self.loglevel;
         let answer = catch_unwind(AssertUnwindSafe(|| self.plugin.on(event, s)));
         let (failure, ruling) = match answer {
-            Ok(Ok(decision)) => {
-                let ruling = ruling(decision.verdict);
+            Ok(Ok(mut decision)) => {
+                let ruling = match decision.failed {
+                    true => Ruling::Error,
+                    false => ruling(decision.verdict),
+                };
+                decision.failed &= self.on_error == OnError::Defer;
                 return (decision, ruling);
             }
             Ok(Err(failure)) => (failure, Ruling::Error),

@@ -206,7 +206,11 @@ impl Dialogue<'_> {
             _ => Event::AuthCramMd5 { with },
         });
         if decision.verdict == Verdict::Declined {
-            let general = self.ask(Event::Auth { with });
+            let mut general = self.ask(Event::Auth { with });
+            if general.verdict == Verdict::Declined {
+                // one that could not be asked might have known the user
+                general.failed |= decision.failed;
+            }
             if general.verdict != Verdict::Declined || !general.text.is_empty() {
                 decision = general;
             }

@@ -4,7 +4,8 @@
 //! test HOOK WHAT [if=TEXT] [times=N] [on_error=skip] [name=NAME] words
 //! ```
 //!
-//! WHAT is a verdict, whose words may begin with an enhanced status code and hold `\n`; or `ERROR` or `PANIC`; `RAW`
+//! WHAT is a verdict, whose words may begin with an enhanced status code and hold `\n`; or `ERROR` or `PANIC`; `UNAVAILABLE` is
+//! a provider that cannot ask; `RAW`
 //! writes the words to the client and says DONE; `PATH` hands over an address from a parse hook; `CAPABILITY`,
 //! `RESULT`, `FINDING` and `FIELD` add to the reply to EHLO, to the results of the transaction and of the connection,
 //! and to the header; `NOTE` logs what it is asked. With `if`, only what holds the text is answered; with `times`, only
@@ -17,7 +18,7 @@ use qpsmtpd::config::Lines;
 use qpsmtpd::mail::PathLine;
 use qpsmtpd::plugin::{
     Answer, Event, Failure, Hook, Loaded, OnError, Params, Plugin, Session, Status, Verdict, answer, answer_with,
-    declined, done, ok, parsed,
+    declined, done, ok, parsed, unavailable,
 };
 
 use super::player::Events;
@@ -79,6 +80,7 @@ enum What {
     Say(Verdict),
     Error,
     Panic,
+    Unavailable,
     Raw,
     Path,
     Capability,
@@ -100,6 +102,7 @@ pub fn scripted(line: &str) -> Result<Loaded, String> {
     let what = match word() {
         "ERROR" => What::Error,
         "PANIC" => What::Panic,
+        "UNAVAILABLE" => What::Unavailable,
         "RAW" => What::Raw,
         "PATH" => What::Path,
         "CAPABILITY" => What::Capability,
@@ -151,6 +154,7 @@ impl Plugin for Scripted {
             What::Say(verdict) => self.say(verdict),
             What::Error => Err(Failure::new(self.words.clone())),
             What::Panic => std::panic::panic_any(format!("{PLAYED}{}", self.words)),
+            What::Unavailable => unavailable(s, &self.words),
             What::Raw => {
                 s.respond_raw(self.words.as_bytes());
                 done()
@@ -210,6 +214,9 @@ fn subject(event: &Event<'_>, s: &Session) -> String {
         Event::Noop { rest } => (*rest).to_owned(),
         Event::Help { topic } => (*topic).to_owned(),
         Event::UnrecognizedCommand { verb, rest } => format!("{verb}|{rest}"),
+        Event::Auth { with } | Event::AuthPlain { with } | Event::AuthLogin { with } | Event::AuthCramMd5 { with } => {
+            with.user.clone()
+        }
         Event::ReceivedLine { trace } => format!("{}|{}|{}", trace.kind, trace.auth, trace.tls),
         Event::Deny { plugin, verdict, text } | Event::Ok { plugin, verdict, text } => {
             format!("{plugin}|{verdict}|{text}")

@@ -1,7 +1,7 @@
 //! Tests of the chain: order, what ends it, observers, failures, log levels, side hooks.
 
 use super::super::fake::{self, Notebook};
-use super::super::{Answer, Kit, declined, deny, ok, ok_with};
+use super::super::{Answer, Kit, declined, deny, ok, ok_with, unavailable};
 use super::*;
 use crate::config::Lookup;
 
@@ -166,6 +166,28 @@ fn a_failed_decision_is_marked_and_a_plugins_own_is_not() {
     let soft = |_: &Event<'_>, _: &mut Session| super::super::deny_soft("later");
     let good = Chain::new(vec![fake::plugin("good", CONNECT, soft)]);
     assert!(!good.ask(&mut s, Event::Connect).failed);
+}
+
+#[test]
+fn who_cannot_be_asked_leaves_it_to_the_others() {
+    let away = |on_error| Loaded {
+        on_error,
+        ..fake::plugin("away", CONNECT, |_, s| unavailable(s, "no database"))
+    };
+    let mut s = kit(Vec::new()).s;
+    for (on_error, next, verdict, failed) in [
+        (OnError::Defer, declined as fn() -> Answer, Verdict::Declined, true),
+        (OnError::Skip, declined, Verdict::Declined, false),
+        (OnError::Defer, ok, Verdict::Ok, false),
+        (OnError::Defer, || deny("no"), Verdict::Deny, false),
+    ] {
+        let after = noting("after", &Notebook::default(), next);
+        let decision = Chain::new(vec![away(on_error), after]).ask(&mut s, Event::Connect);
+        assert_eq!((decision.verdict, decision.failed), (verdict, failed));
+    }
+    let mut t = kit(vec![away(OnError::Defer)]);
+    t.ask(Event::Connect).declined();
+    assert_eq!(t.logged(), ["(connect) away: error, no database"]);
 }
 
 #[test]
