@@ -4,6 +4,7 @@ mod control;
 mod gauge;
 pub mod cert;
 mod doors;
+mod farewell;
 mod generation;
 mod meter;
 mod overload;

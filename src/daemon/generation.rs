@@ -3,18 +3,17 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{Fault, Lookup, Settings};
 use crate::log::{Builtin, Level, Record};
-use crate::mail::{Spool, Status};
+use crate::mail::Spool;
 use crate::net::{self, PolledWire, SystemDns};
 use crate::plugin::{Chain, Hook, Programs, load_plugins};
 use crate::plugins::REGISTER;
-use crate::prefork::{self, Confinement, Connection, Console, Fallen, Notice, Refusal, Service};
+use crate::prefork::{self, Confinement, Connection, Console, Fallen, Refusal, Service};
 use crate::session::channel::Channel;
 use crate::session::services::{Clock, Meter, NoMeter, Services, SideHooks};
 use crate::session::tls::Encrypt;
@@ -23,6 +22,7 @@ use crate::smtp::{self, Entry};
 
 use super::control::Clerk;
 use super::doors::Door;
+use super::farewell::{self, Noticed};
 use super::gauge::{Gauge, SeatWatch};
 use super::overload;
 
@@ -222,8 +222,8 @@ impl Generation {
         }
     }
 
-    fn begins_with_tls(&self, connection: &Connection<'_>) -> bool {
-        self.implicit_tls.get(connection.listener) == Some(&true)
+    fn begins_with_tls(&self, listener: usize) -> bool {
+        self.implicit_tls.get(listener) == Some(&true)
     }
 
     /// The settings for a session that begins now: what is on disk now, or what config hooks say.
@@ -283,36 +283,14 @@ impl Generation {
     }
 }
 
-/// The word of prefork, as the wire wants it.
-struct Noticed(Notice);
-
-impl net::Ending for Noticed {
-    fn fd(&self) -> Option<RawFd> {
-        Some(self.0.fd().as_raw_fd())
-    }
-
-    fn woken(&self) {
-        self.0.woken();
-    }
-
-    fn leave(&self) -> net::Leave {
-        match self.0.state() {
-            prefork::Leave::No => net::Leave::No,
-            prefork::Leave::FinishTransaction { deadline } => net::Leave::FinishBy(deadline),
-            prefork::Leave::Now | prefork::Leave::Dismissed => net::Leave::Now,
-        }
-    }
-}
-
 impl Service for Generation {
     fn serve(&self, connection: Connection<'_>) {
         let mut settings = self.settings();
         if let Some(why) = self.watch.too_much(&settings.overload) {
             self.log(Level::Notice, &format!("turned away {}: {why}", connection.peer.ip()));
-            let words = smtp::bare_reply(421, Status(4, 3, 2), "the system is too busy, please try again later");
-            if !self.begins_with_tls(&connection) {
+            if !self.begins_with_tls(connection.listener) {
                 // who does not take these few bytes at once goes without them
-                let _ = (&connection.stream).write(&words);
+                let _ = (&connection.stream).write(&farewell::too_busy());
             }
             return;
         }
@@ -337,8 +315,12 @@ impl Service for Generation {
             let watch = SeatWatch::new(gauge.clone(), notice, log, self.loglevel.unwrap_or(usual), only);
             Box::new(watch) as Box<dyn Watch>
         });
-        let tls = self.begins_with_tls(&connection);
-        let wire = PolledWire::new(connection.stream, Arc::new(Noticed(connection.notice)));
+        let tls = self.begins_with_tls(connection.listener);
+        let noticed = Noticed {
+            notice: connection.notice,
+            clear: !tls,
+        };
+        let wire = PolledWire::new(connection.stream, Arc::new(noticed));
         let entry = Entry {
             pre_connection: true,
             reverse_name: self.reverse_name,
@@ -368,25 +350,15 @@ impl Service for Generation {
         self.services.lookup.settings().rates.exempt.contains(client)
     }
 
-    fn refusal(&self, why: Refusal) -> Vec<u8> {
-        match why {
-            Refusal::PerAddress { ip, .. } => smtp::bare_reply(
-                451,
-                Status(4, 7, 1),
-                &format!("too many connections from {ip}, try again later"),
-            ),
-            Refusal::Paused => smtp::bare_reply(451, Status(4, 3, 2), "service is paused, please try again later"),
-            Refusal::PerNetwork { ip, .. } => smtp::bare_reply(
-                451,
-                Status(4, 7, 1),
-                &format!("too many connections from the network of {ip}, try again later"),
-            ),
-            Refusal::PerListener { .. } => {
-                smtp::bare_reply(421, Status(4, 3, 2), "too many connections, please try again later")
-            }
-            Refusal::ShuttingDown => {
-                smtp::bare_reply(421, Status(4, 3, 2), "service is shutting down, please try again later")
-            }
+    fn last_words(&self) -> Vec<u8> {
+        farewell::last_words()
+    }
+
+    fn refusal(&self, why: Refusal, listener: usize) -> Vec<u8> {
+        // before the handshake there are no words that a client of TLS would understand
+        match self.begins_with_tls(listener) {
+            true => Vec::new(),
+            false => farewell::refusal(why),
         }
     }
 }

@@ -38,6 +38,11 @@ pub trait Ending: Send + Sync {
     fn woken(&self) {}
     /// What the daemon wants now; asked before every wait.
     fn leave(&self) -> Leave;
+    /// Hears at which socket the client may be told a line of text if this process dies; none while a line is
+    /// half-written, and before the socket is closed.
+    fn last_words(&self, _socket: Option<RawFd>) {}
+    /// The session has died; the client may be told.
+    fn died(&self) {}
 }
 
 /// A session that nobody ends from outside.
@@ -191,11 +196,14 @@ pub struct PolledWire<E: Ends> {
     readable: bool,
     /// The client has closed; no further edge will come.
     hung_up: bool,
+    /// It carries something else than text, into which nobody may write a line.
+    sealed: bool,
 }
 
 impl<E: Ends> PolledWire<E> {
     /// A wire over nonblocking ends.
     pub fn new(ends: E, ending: Arc<dyn Ending>) -> PolledWire<E> {
+        ending.last_words(Some(ends.output()));
         PolledWire {
             ends,
             ending,
@@ -203,6 +211,7 @@ impl<E: Ends> PolledWire<E> {
             waitable: true,
             readable: true,
             hung_up: false,
+            sealed: false,
         }
     }
 
@@ -306,10 +315,17 @@ impl<E: Ends> Wire for PolledWire<E> {
     }
 
     fn write(&mut self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
+        let whole = bytes.len();
         while !bytes.is_empty() {
             match self.ends.write(bytes) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => bytes = &bytes[count..],
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    // the rule is that all goes at once
+                    if !self.sealed && count < whole {
+                        self.ending.last_words(bytes.is_empty().then_some(self.ends.output()));
+                    }
+                }
                 Err(why) if why.kind() == ErrorKind::Interrupted => {}
                 Err(why) if why.kind() == ErrorKind::WouldBlock => {
                     if self.wait(Way::Out, deadline, true)?.is_some() {
@@ -321,10 +337,19 @@ impl<E: Ends> Wire for PolledWire<E> {
         }
         Ok(())
     }
+
+    fn seal(&mut self) {
+        self.sealed = true;
+        self.ending.last_words(None);
+    }
 }
 
 impl<E: Ends> Drop for PolledWire<E> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.ending.died();
+        }
+        self.ending.last_words(None);
         let Some(way) = self.registered else { return };
         let fd = match way {
             Way::In => self.ends.input(),

@@ -97,7 +97,8 @@ impl<'a> Crowd<'a> {
         if made.is_err()
             && let Some(arrival) = inside.arrivals.pop_back()
         {
-            refuse(arrival.stream, &host.service.refusal(Refusal::ShuttingDown));
+            let words = host.service.refusal(Refusal::ShuttingDown, arrival.listener);
+            refuse(arrival.stream, &words);
         }
         made.map(drop)
     }

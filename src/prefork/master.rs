@@ -377,8 +377,8 @@ impl Master {
     /// Tells those that are already connected that nobody will serve them, and refuses further ones. At an inherited
     /// socket they may wait: for whoever is started next.
     fn close_listeners(&mut self) {
-        let words = self.service.refusal(Refusal::ShuttingDown);
-        for listener in self.listeners.iter().skip(self.inherited) {
+        for (number, listener) in self.listeners.iter().enumerate().skip(self.inherited) {
+            let words = self.service.refusal(Refusal::ShuttingDown, number);
             while let Ok((stream, _)) = listener.accept() {
                 refuse(stream, &words);
             }

@@ -9,7 +9,7 @@
 //!   to tell;
 //! - `upgrade` starts the program that takes over;
 //! - `master` and `worker` are the two loops, `crew` the workers as the master sees them, `host` and `crowd` the
-//!   sessions as a worker sees them; `sys` holds what is unsafe.
+//!   sessions as a worker sees them, `last_words` what those hear whose worker crashes; `sys` holds what is unsafe.
 //!
 //! Rules: the master has one thread, always; signals are held back across a fork and the child forgets
 //! the master's handlers before it makes its own; every process waits in its own `mio::Poll`.
@@ -26,6 +26,7 @@ mod host;
 mod heritage;
 mod house;
 mod inherit;
+mod last_words;
 mod listen;
 mod master;
 mod notify;
@@ -124,8 +125,14 @@ pub trait Service: Send + Sync {
         String::new()
     }
 
-    /// What to write to a client that is sent away unserved, line ends included.
-    fn refusal(&self, why: Refusal) -> Vec<u8>;
+    /// What to write to a client that came by this listener (its number in [`Plan::listeners`], inherited ones first)
+    /// and is sent away unserved, line ends included; nothing to close without words.
+    fn refusal(&self, why: Refusal, listener: usize) -> Vec<u8>;
+
+    /// What to write to clients whose session dies with its process, line ends included; see [`Notice::last_words`].
+    fn last_words(&self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 /// A session that ended because its worker was killed or crashed, unbidden; perhaps because of it.

@@ -6,7 +6,7 @@
 //! master nothing. The end of the line tells either that the other is dead.
 
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::board::{Board, Order, Row};
+use super::last_words;
 use super::seat::{Doing, Seat};
 
 /// What a worker sends when it has begun its first session.
@@ -98,6 +99,17 @@ impl Notice {
     /// Says that nothing runs for the session.
     pub fn rest(&self) {
         self.seat().set_task(Doing::default());
+    }
+
+    /// Says at which socket the client may be told that its session has died, from now on; none while a line is
+    /// half-written, when it speaks no plain text, and before the socket is closed.
+    pub fn last_words(&self, socket: Option<RawFd>) {
+        last_words::set(self.place, socket);
+    }
+
+    /// Tells the client that its session has died, and shuts the socket.
+    pub fn say_last_words(&self) {
+        last_words::tell(self.place);
     }
 
     fn seat(&self) -> &Seat {

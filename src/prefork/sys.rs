@@ -6,10 +6,12 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::ptr::NonNull;
+use std::ptr::{NonNull, null, null_mut};
+use std::sync::OnceLock;
 
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -125,6 +127,64 @@ impl<T: AllAtomic> Drop for Shared<T> {
 unsafe impl<T: AllAtomic> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T: AllAtomic> Sync for Shared<T> {}
+
+/// The signals of which a process dies by a fault of its own.
+const FAULTS: [libc::c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
+
+/// What runs before the death by a fault, and who dealt with each of the signals before.
+struct Death {
+    last: fn(),
+    before: [libc::sigaction; FAULTS.len()],
+}
+
+static DEATH: OnceLock<Death> = OnceLock::new();
+
+/// Lets `last` run when this process is about to die of a fault of its own; it dies as it would have done without.
+/// `last` runs in a handler of signals, on the stack that Rust keeps for each thread for a stack that is full: it must
+/// neither lock nor allocate. To be called once.
+pub(super) fn before_death(last: fn()) {
+    let before = FAULTS.map(|signal| {
+        let mut before = MaybeUninit::zeroed();
+        // SAFETY: asks for the present action; all zeros is one, too, so there is one whatever the call says.
+        unsafe {
+            libc::sigaction(signal, null(), before.as_mut_ptr());
+            before.assume_init()
+        }
+    });
+    if DEATH.set(Death { last, before }).is_err() {
+        return;
+    }
+    for signal in FAULTS {
+        // SAFETY: zero is a value of the struct; the handler has the form that SA_SIGINFO asks for and lives for ever.
+        unsafe {
+            let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+            action.sa_sigaction = dying as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            libc::sigaction(signal, &raw const action, null_mut());
+        }
+    }
+}
+
+extern "C" fn dying(signal: libc::c_int, about: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    let Some(death) = DEATH.get() else { return };
+    (death.last)();
+    // SAFETY: the kernel has given us the description; sigaction and raise may be called in a handler.
+    unsafe {
+        let at = FAULTS.iter().position(|one| *one == signal);
+        match at.and_then(|at| death.before.get(at)) {
+            // The fault comes again when this returns, and who dealt with it before does so: Rust has words for a
+            // stack that is full.
+            Some(before) if (*about).si_code > 0 => {
+                libc::sigaction(signal, before, null_mut());
+            }
+            // Someone has sent it, as abort does; it is held back until this returns.
+            _ => {
+                libc::signal(signal, libc::SIG_DFL);
+                libc::raise(signal);
+            }
+        }
+    }
+}
 
 /// The nice value of this process, -20 (first) to 19 (last).
 pub(super) fn niceness() -> i32 {

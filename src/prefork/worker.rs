@@ -30,7 +30,7 @@ use super::post::{GROWN, LEFT, MORE, Post};
 use super::refuse::refuse;
 use super::seat::Bound;
 use super::signals::{Held, forward};
-use super::{Level, Log, Plan, Refusal, Service, background, confine, sys, title};
+use super::{Level, Log, Plan, Refusal, Service, background, confine, last_words, sys, title};
 
 /// The line to the master; the listeners are numbered from 0.
 const MASTER: Token = Token(usize::MAX - 1);
@@ -111,6 +111,7 @@ impl Worker {
         for (number, listener) in listeners.iter().enumerate() {
             watch(&poll, listener, Token(number))?;
         }
+        last_words::prepare(service.last_words(), plan.sessions.max(1) as usize);
         title::title(format_args!("qpsmtpd worker, waiting"));
         post.row().set_state(State::Idle);
         Ok(Self {
@@ -226,20 +227,20 @@ impl Worker {
         };
         let peer = canonical(peer);
         if self.post.order() >= Order::Finish {
-            refuse(stream, &self.service.refusal(Refusal::ShuttingDown));
+            refuse(stream, &self.service.refusal(Refusal::ShuttingDown, number));
             return Ok(None);
         }
         let limits = self.plan.limits(self.service.is_exempt(peer.ip()));
         let taken = self.post.board.take((self.post.row, place), peer, number, limits);
         if let Some(bound) = taken.census.exceeded {
             drop(taken);
-            self.send_away(stream, peer, bound, log);
+            self.send_away(stream, (peer, number), bound, log);
             return Ok(None);
         }
         if let Some(why) = self.closed() {
             drop(taken);
             self.post.report(LEFT);
-            refuse(stream, &self.service.refusal(why));
+            refuse(stream, &self.service.refusal(why, number));
             return Ok(None);
         }
         // Gone already, and the kernel cannot say any more where it was connected to.
@@ -267,7 +268,7 @@ impl Worker {
     }
 
     /// Tells a client which limit keeps it out, and the log.
-    fn send_away(&self, stream: TcpStream, peer: SocketAddr, bound: Bound, log: Log<'_>) {
+    fn send_away(&self, stream: TcpStream, (peer, listener): (SocketAddr, usize), bound: Bound, log: Log<'_>) {
         let ip = peer.ip();
         let (why, name, limit) = match bound {
             Bound::Address => {
@@ -284,7 +285,7 @@ impl Worker {
             }
         };
         log(Level::Info, &format!("refused {ip}: limit {name} {limit}"));
-        refuse(stream, &self.service.refusal(why));
+        refuse(stream, &self.service.refusal(why, listener));
     }
 
     /// Tells the master of a first session, and of the need for more workers.

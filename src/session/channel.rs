@@ -97,6 +97,7 @@ impl Channel {
     /// # Errors
     /// Why it came to nothing; the connection is closed then.
     pub fn encrypt(&mut self, with: &dyn Encrypt, local: (Option<IpAddr>, u16)) -> Result<Tls, String> {
+        self.wire.seal();
         self.flush().map_err(|why| why.to_string())?;
         self.input.clear();
         let deadline = (Instant::now() + self.patience.min(HANDSHAKE)).min(self.ends);

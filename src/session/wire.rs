@@ -32,4 +32,7 @@ pub trait Wire: Send {
     /// # Errors
     /// `TimedOut` when the client does not take them in time, else those of the connection.
     fn write(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()>;
+
+    /// What is written from now on is no text; nobody else may write a line in between.
+    fn seal(&mut self) {}
 }

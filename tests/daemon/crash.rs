@@ -1,5 +1,6 @@
 //! Workers that crash: what is recorded, and that a message that kills them does so twice at most.
 
+use std::io::Read;
 use std::net::TcpListener;
 
 use nix::sys::signal::{Signal, kill};
@@ -51,6 +52,34 @@ fn a_message_that_kills_is_set_aside() {
     // Another message goes its way.
     let _client = send("harmless");
     silent.accept().expect("a connection");
+}
+
+/// A worker that dies of a fault while it decides a message, or between two commands, says so.
+#[test]
+fn the_client_of_a_worker_that_crashes_gets_421() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let port = silent.local_addr().expect("address").port();
+    let site = Site::new();
+    site.config("plugins", &format!("rcpt_ok\nqueue/smtp-forward 127.0.0.1 {port}\n"));
+    let daemon = Daemon::serve(site, &["--listen-address", "127.0.0.1:0", "--children", "1"]);
+    let mut client = daemon.client();
+    client.begin_message().send("Subject: x\r\n\r\nText.\r\n.\r\nNOOP\r\n");
+    let (mut next, _) = silent.accept().expect("a connection");
+    kill(daemon.workers()[0], Signal::SIGSEGV).expect("kill");
+    let (code, text) = client.reply();
+    assert_eq!(code, 421, "{text}");
+    assert!(text.starts_with("4.3.0 "), "{text}");
+    assert!(client.is_closed());
+    daemon.wait_for("in queue::smtp_2dforward at hook queue, message ");
+    // the words are for the client alone
+    let mut heard = Vec::new();
+    let _ = next.read_to_end(&mut heard);
+    assert_eq!(heard, b"");
+
+    let mut idle = daemon.client();
+    kill(daemon.workers()[0], Signal::SIGABRT).expect("kill");
+    assert_eq!(idle.reply().0, 421);
+    assert!(idle.is_closed());
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub fn a_panic_ends_one_session_and_the_worker_leaves_after_the_others() {
     let daemon = Daemon::start("children=2 sessions=3 idle=1 max=0");
     let (mut two, pids) = clients(&daemon, 2);
     assert_eq!(pids[0], pids[1]);
-    assert_eq!(two[0].say("panic"), "");
+    assert_eq!(two[0].say("panic"), "crashed");
     daemon.wait_for(&format!("ended in a panic; worker {} leaves", pids[0]));
     assert_eq!(two[1].say("still there"), "still there");
     // It may take some more until it has heard that it must not.

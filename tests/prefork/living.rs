@@ -67,11 +67,11 @@ pub fn a_crash_ends_one_session_and_is_recorded() {
     let (mut bystander, mut victim) = (daemon.connect(), daemon.connect());
     bystander.greeting();
     let (pid, ..) = victim.greeting();
-    assert_eq!(victim.say("abort"), "");
+    assert_eq!(victim.say("abort"), "crashed");
     daemon.wait_for(&format!("worker {pid} was killed by SIGABRT"));
     let mut another = daemon.connect();
     let (pid, ..) = another.greeting();
-    assert_eq!(another.say("panic"), "");
+    assert_eq!(another.say("panic"), "crashed");
     daemon.wait_for(&format!("ended in a panic; worker {pid} leaves"));
     assert_eq!(bystander.say("still there"), "still there");
 }

@@ -6,6 +6,7 @@
 mod company;
 mod daemon;
 mod ending;
+mod last_words;
 mod living;
 #[path = "../daemon/process.rs"]
 mod process;
@@ -56,6 +57,11 @@ const TESTS: &[(&str, fn())] = tests! {
         a_reload_lets_sessions_go_on
         a_worker_leaves_after_its_lifetime_and_its_last_session
         the_limit_is_exact_over_threads_and_processes;
+    last_words: a_crash_is_told_to_all_who_can_hear_of_it
+        any_fault_is_told_and_the_worker_dies_of_it
+        a_full_stack_is_told
+        a_panic_is_told_to_the_one_it_befell
+        nothing_is_said_where_words_are_unwanted;
     waking: one_connection_wakes_one_worker;
 };
 

@@ -1,6 +1,6 @@
 //! The service under test. It greets with `hello PID GENERATION SAME_ADDRESS` and knows the lines
-//! `begin` and `end` (a transaction), `stubborn` (hear no notice any more), `panic`, `abort` and `quit`, and tries to `read`, `write` or `exec` a path or to
-//! `listen` on an address.
+//! `begin` and `end` (a transaction), `stubborn` (hear no notice any more), `mute` (no last words), `panic`, `abort`,
+//! `overflow` (of the stack) and `quit`, and tries to `read`, `write` or `exec` a path or to `listen` on an address.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,13 +23,15 @@ pub const OPTIONS: &str = "QPSMTPD_TOY";
 struct Toy {
     /// Where confined workers may write; none if they are not confined.
     cell: Option<PathBuf>,
+    /// The listener whose clients are sent away without words.
+    silent: Option<usize>,
     generation: u32,
     crash_at_start: bool,
 }
 
 /// Runs the daemon; the file `faults` in its directory makes loading fail, `crash` makes workers die.
 pub fn run(options: &str) -> u8 {
-    let (mut directory, mut cell) = (PathBuf::new(), None);
+    let (mut directory, mut cell, mut silent) = (PathBuf::new(), None, None);
     let mut plan = Plan {
         listeners: Vec::new(),
         ..Plan::default()
@@ -54,6 +56,7 @@ pub fn run(options: &str) -> u8 {
             "pid" => plan.pid_file = Some(value.into()),
             "pretty" => plan.pretty_child = number() == 1,
             "cell" => cell = Some(PathBuf::from(value)),
+            "silent" => silent = Some(number() as usize),
             "control" => plan.control = Some(value.into()),
             "own" => plan.owned_directories.push(value.into()),
             _ => panic!("what is {key}?"),
@@ -69,6 +72,7 @@ pub fn run(options: &str) -> u8 {
             Ok(faults) => Err(faults),
             Err(_) => Ok(Arc::new(Toy {
                 cell: cell.clone(),
+                silent,
                 generation,
                 crash_at_start: directory.join("crash").exists(),
             }) as Arc<dyn Service>),
@@ -107,7 +111,14 @@ impl Service for Toy {
         session.talk();
     }
 
-    fn refusal(&self, why: Refusal) -> Vec<u8> {
+    fn last_words(&self) -> Vec<u8> {
+        "crashed\n".into()
+    }
+
+    fn refusal(&self, why: Refusal, listener: usize) -> Vec<u8> {
+        if self.silent == Some(listener) {
+            return Vec::new();
+        }
         match why {
             Refusal::PerAddress { limit, .. } => format!("too many, {limit} allowed\n"),
             Refusal::Paused => "paused\n".into(),
@@ -136,6 +147,7 @@ impl Session {
                 .register(&mut SourceFd(&fd), Token(token), Interest::READABLE);
             register.expect("register");
         }
+        notice.last_words(Some(stream.as_raw_fd()));
         Self {
             stream,
             notice,
@@ -183,8 +195,10 @@ impl Session {
                 "begin" => self.in_transaction = true,
                 "end" => self.in_transaction = false,
                 "stubborn" => self.stubborn = true,
+                "mute" => self.notice.last_words(None),
                 "panic" => panic!("as the client wants it"),
                 "abort" => std::process::abort(),
+                "overflow" => drop(overflow(0)),
                 "quit" => return,
                 _ => {}
             }
@@ -205,6 +219,24 @@ impl Session {
             _ => std::net::TcpListener::bind(path).map(drop),
         };
         self.say(&done.map_or_else(|why| format!("{:?}", why.kind()), |()| "done".to_owned()));
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.notice.say_last_words();
+        }
+        self.notice.last_words(None);
+    }
+}
+
+/// Calls itself until no stack is left.
+fn overflow(depth: u64) -> u64 {
+    let room = std::hint::black_box([depth; 512]);
+    match room[0] {
+        u64::MAX => 0,
+        _ => std::hint::black_box(overflow(depth + 1) + room[1]),
     }
 }
 

@@ -1,12 +1,15 @@
 //! What TLS does to a session.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+
+use nix::sys::signal::{Signal, kill};
 
 use crate::client::{Client, settings};
 use crate::harness::{Daemon, Site};
 use crate::place::{PLUGINS, serve, site};
+use crate::process::eventually;
 
 fn greeted(daemon: &Daemon) -> (Client, String) {
     let mut client = Client::connect(daemon.addresses[0]);
@@ -219,4 +222,62 @@ fn a_super_server_s_session_speaks_tls() {
     }
     assert!(site.messages().iter().all(|message| message.contains(" with ESMTPS (")));
     assert_eq!(site.messages().len(), 2);
+}
+
+/// What is sent to a client of TLS from outside its session must not be text.
+#[test]
+fn nobody_says_a_word_in_clear_where_tls_is_spoken() {
+    let site = site();
+    let both = [
+        "--listen-address",
+        "127.0.0.1:0",
+        "--listen-address",
+        "smtps://127.0.0.1:0",
+    ];
+    let few = ["--max-from-ip", "1", "--children", "2"];
+    let daemon = Daemon::serve(site, &[&both[..], &few[..]].concat());
+    let tls = settings(&daemon.site, false);
+    let (stream, raw) = twice(daemon.addresses[1]);
+    let mut client = stream.encrypt(tls.clone());
+    client.greeted();
+    // one too many: in clear it hears why, before a handshake it does not
+    let refused = Client::connect(daemon.addresses[0]).rest();
+    assert!(refused.starts_with(b"451 4.7.1 "), "{refused:?}");
+    assert_eq!(Client::connect(daemon.addresses[1]).rest(), b"");
+    crash(&daemon);
+    has_no_text(&raw.rest());
+    let (mut client, raw) = twice(daemon.addresses[0]);
+    client.greeted();
+    let mut client = client.starttls(tls);
+    client.expect("250", "EHLO client.example.net");
+    crash(&daemon);
+    has_no_text(&raw.rest());
+    // what would have been heard in clear
+    let (mut client, raw) = twice(daemon.addresses[0]);
+    client.greeted();
+    crash(&daemon);
+    assert!(raw.rest().starts_with(b"421 4.3.0 "));
+}
+
+/// A client, and its connection as it is beneath.
+fn twice(address: SocketAddr) -> (Client, Client) {
+    let stream = TcpStream::connect(address).expect("connect");
+    let raw = stream.try_clone().expect("a second descriptor");
+    (Client::over(stream), Client::over(raw))
+}
+
+fn has_no_text(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    assert!(!text.contains("4.3.0"), "{text:?}");
+}
+
+/// Lets the workers die of a fault, and waits until those that had sessions are known to be dead.
+fn crash(daemon: &Daemon) {
+    let before = daemon.lines().iter().filter(|line| line.contains("crash of ")).count();
+    for worker in daemon.workers() {
+        kill(worker, Signal::SIGSEGV).expect("kill");
+    }
+    eventually("the crash is recorded", || {
+        daemon.lines().iter().filter(|line| line.contains("crash of ")).count() > before
+    });
 }
