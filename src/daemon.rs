@@ -8,6 +8,7 @@ mod farewell;
 mod generation;
 mod meter;
 mod overload;
+mod secret;
 mod single;
 mod status;
 

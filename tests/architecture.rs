@@ -10,7 +10,8 @@ use std::sync::LazyLock;
 /// Where each outside crate may be used. One that is used in more than one place says so here.
 #[rustfmt::skip] // a table
 const DOORS: &[(&str, &[&str])] = &[
-    ("base64",            &["src/smtp/auth.rs"]),
+    // exchanges; stored keys
+    ("base64",            &["src/smtp/auth", "src/plugin/scram.rs"]),
     ("bcrypt",            &["src/plugin/password.rs"]),
     ("cdb2",              &["src/config/"]),
     ("chrono",            &["src/mail/date.rs", "src/plugin/tools.rs"]),
@@ -21,7 +22,9 @@ const DOORS: &[(&str, &[&str])] = &[
     ("fastrand",          &["src/plugin/tools.rs"]),
     ("gethostname",       &["src/config/"]),
     ("hickory_resolver",  &["src/net/dns"]),
-    ("hmac",              &["src/plugin/password.rs"]),
+    // the secret; challenges and salts
+    ("getrandom",         &["src/daemon/secret.rs", "src/plugin/tools.rs"]),
+    ("hmac",              &["src/plugin/password.rs", "src/plugin/scram.rs"]),
     ("ipnet",             &["src/config/networks.rs"]),
     ("landlock",          &["src/prefork/"]),
     ("md_5",              &["src/plugin/password.rs"]),
@@ -30,15 +33,19 @@ const DOORS: &[(&str, &[&str])] = &[
     ("mio",               &["src/net/", "src/prefork/"]),
     // users and processes; programs that plugins run
     ("nix",               &["src/prefork/", "src/plugin/program.rs", "src/daemon"]),
+    ("pbkdf2",            &["src/plugin/scram.rs"]),
     ("rcgen",             &["src/net/cert.rs"]),
     ("regex",             &["src/plugin/patterns.rs", "tests/"]),
     ("rustls",            &["src/net/tls"]),
     ("seccompiler",       &["src/prefork/"]),
+    ("sha1",              &["src/plugin/scram.rs"]),
+    ("sha2",              &["src/plugin/scram.rs", "src/daemon/secret.rs"]),
     ("sha_crypt",         &["src/plugin/password.rs"]),
     ("signal_hook",       &["src/prefork/"]),
     ("slog",              &["src/log.rs"]),
     ("slog_term",         &["src/log.rs"]),
-    ("subtle",            &["src/plugin/password.rs"]),
+    ("stringprep",        &["src/plugin/scram.rs"]),
+    ("subtle",            &["src/plugin/password.rs", "src/plugin/scram.rs"]),
     ("socket2",           &["src/prefork/", "src/net/"]),
     ("tokio",             &["src/net/dns"]),
     ("x509_parser",       &["src/net/tls", "src/net/cert.rs"]),

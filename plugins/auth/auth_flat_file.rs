@@ -70,13 +70,7 @@ mod tests {
     }
 
     fn plain(user: &str, password: &str) -> Credentials {
-        Credentials {
-            mechanism: "plain",
-            user: user.to_owned(),
-            password: Some(password.to_owned()),
-            digest: None,
-            ticket: None,
-        }
+        Credentials::password("plain", user, password)
     }
 
     #[test]
@@ -117,13 +111,8 @@ mod tests {
                 "hash@x.org:$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
             ],
         );
-        let cram = |user: &str, digest: &str| Credentials {
-            mechanism: "cram-md5",
-            user: user.to_owned(),
-            password: None,
-            digest: Some(digest.to_owned()),
-            ticket: Some("<1896.697170952@postoffice.reston.mci.net>".to_owned()),
-        };
+        let cram =
+            |user: &str, digest: &str| Credentials::digest(user, "<1896.697170952@postoffice.reston.mci.net>", digest);
         t.auth(&cram("tim@x.org", "b913a602c7eda7a495b4e6e7334d3890")).ok();
         t.auth(&cram("tim@x.org", "a913a602c7eda7a495b4e6e7334d3890"))
             .denied("");

@@ -26,13 +26,7 @@ mod tests {
     fn nobody_gets_in() {
         let mut t = Kit::load(&DECLARATION, "");
         for mechanism in ["plain", "login", "cram-md5"] {
-            let outcome = t.auth(&Credentials {
-                mechanism,
-                user: "joe".into(),
-                password: Some("secret".into()),
-                digest: None,
-                ticket: None,
-            });
+            let outcome = t.auth(&Credentials::password(mechanism, "joe", "secret"));
             outcome.declined().says("user joe is not free");
             let told = t.logged().join("\n");
             assert_eq!(

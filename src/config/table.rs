@@ -207,6 +207,8 @@ pub const TABLE: &[Setting] = table! {
         "How many commands of a network may be answered by 5xx in so many seconds before it gets 421. 0 means any number.";
     "auth_failure_rate", Rate, "20/3600", "10/600":
         "How many logins of a network may fail in so many seconds before it gets 421. 0 means any number.";
+    "scram_secret", List, "(this machine's identity)", "3nOR7xJ2mWq0cVfT5yLd8Q":
+        "Words that nobody else knows; the salts of users without keys come from them, so that SCRAM does not tell who exists.";
     "rate_networks", List, "32 64", "24 48":
         "The bits by which IPv4 and IPv6 addresses count as one network for the rates.";
     "rate_exempt", Networks, "(none)", "127.0.0.0/8":

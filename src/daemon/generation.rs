@@ -86,12 +86,13 @@ impl Recipe {
         let level = self.loglevel.unwrap_or(Level::from_number(settings.loglevel.into()));
         let set = self.gauge.as_ref().and_then(|gauge| gauge.loglevel());
         let services = Services {
-            lookup,
             clock: Clock::default(),
             dns: Arc::new(SystemDns),
             log: Arc::new(Builtin::stderr(set.unwrap_or(level))),
             hooks: chain.clone(),
             meter: self.meter.clone().unwrap_or_else(|| Arc::new(NoMeter)),
+            secret: super::secret::of(&lookup),
+            lookup,
             tls,
             spool: Arc::new(Spool {
                 dir: settings.spool_dir.clone(),

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::{Handed, ScramKeys};
 use crate::config::Lines;
 use crate::log::Level;
 use crate::mail::PathLine;
@@ -25,6 +26,8 @@ pub struct Decision {
     pub code: Option<u16>,
     /// What the parse hooks hand over.
     pub path: Option<PathLine>,
+    /// What the hooks of AUTH hand over.
+    pub login: Option<Box<Handed>>,
     /// Whether this stands for a plugin that failed, and the client shall try again. With `Declined` the next plugin
     /// may still decide (see [`unavailable`]).
     pub failed: bool,
@@ -39,6 +42,7 @@ impl Decision {
             status: None,
             code: None,
             path: None,
+            login: None,
             failed: false,
         }
     }
@@ -93,6 +97,29 @@ pub fn ok_with(text: impl Into<Cow<'static, str>>) -> Answer {
 /// The plugin has done everything, the reply included.
 pub fn done() -> Answer {
     Ok(Decision::bare(Verdict::Done))
+}
+
+/// From auth_token and auth_external: let in, under this name.
+pub fn ok_as(user: impl Into<String>) -> Answer {
+    handing(Verdict::Ok, "", Handed::User(user.into()))
+}
+
+/// From auth_scram: the user has these keys.
+pub fn ok_keys(keys: ScramKeys) -> Answer {
+    handing(Verdict::Ok, "", Handed::Keys(keys))
+}
+
+/// From auth_token: refused, and the client is told what is wrong in the JSON of RFC 7628.
+pub fn deny_token(text: impl Into<Cow<'static, str>>, json: String) -> Answer {
+    handing(Verdict::Deny, text, Handed::Problem(json))
+}
+
+fn handing(verdict: Verdict, text: impl Into<Cow<'static, str>>, handed: Handed) -> Answer {
+    Ok(Decision {
+        text: text.into(),
+        login: Some(Box::new(handed)),
+        ..Decision::bare(verdict)
+    })
 }
 
 /// Refused for good.

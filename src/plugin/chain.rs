@@ -128,6 +128,21 @@ impl Chain {
         !self.takers[hook as usize].is_empty()
     }
 
+    /// Whether any plugin that serves a hook can let somebody in by a mechanism of it. One that panics cannot.
+    pub fn offers(&self, s: &Session, hook: Hook, mechanism: &str) -> bool {
+        self.takers(hook).any(|loaded| {
+            let offers = AssertUnwindSafe(|| loaded.plugin.offers(s, mechanism));
+            catch_unwind(offers).unwrap_or_else(|panic| {
+                let words = panic_words(&*panic);
+                s.log(
+                    Level::Crit,
+                    format_args!("FATAL PLUGIN ERROR [{}]: {words}", loaded.log_name),
+                );
+                false
+            })
+        })
+    }
+
     fn takers(&self, hook: Hook) -> impl Iterator<Item = &Loaded> {
         self.takers[hook as usize]
             .iter()

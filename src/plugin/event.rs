@@ -7,7 +7,7 @@ use crate::log::Record;
 use crate::mail::{Address, Params};
 use crate::session::{Session, Verdict};
 
-use super::Answer;
+use super::{Answer, Credentials};
 
 macro_rules! hooks {
     ($($(#[$doc:meta])* $variant:ident $name:ident $kind:ident;)*) => {
@@ -67,6 +67,12 @@ hooks! {
     AuthLogin auth_login decides;
     /// AUTH CRAM-MD5.
     AuthCramMd5 auth_cram_md5 decides;
+    /// AUTH SCRAM: the keys of a user are wanted, not a decision.
+    AuthScram auth_scram decides;
+    /// AUTH OAUTHBEARER and XOAUTH2.
+    AuthToken auth_token decides;
+    /// AUTH EXTERNAL.
+    AuthExternal auth_external decides;
     /// RCPT is about to be parsed.
     RcptParse rcpt_parse decides;
     /// The address of RCPT is about to be parsed.
@@ -139,21 +145,6 @@ pub struct Trace {
     pub tls: String,
 }
 
-/// What a client that logs in has shown.
-#[derive(Clone, Debug)]
-pub struct Credentials {
-    /// The mechanism, in lower case.
-    pub mechanism: &'static str,
-    /// The user.
-    pub user: String,
-    /// The password, where the mechanism sends it.
-    pub password: Option<String>,
-    /// The client's digest, where the mechanism sends one.
-    pub digest: Option<String>,
-    /// The challenge the digest answers.
-    pub ticket: Option<String>,
-}
-
 /// A question to a plugin: one for each hook.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)] // each is the hook of its name, with that hook's arguments
@@ -186,6 +177,15 @@ pub enum Event<'a> {
         with: &'a Credentials,
     },
     AuthCramMd5 {
+        with: &'a Credentials,
+    },
+    AuthScram {
+        with: &'a Credentials,
+    },
+    AuthToken {
+        with: &'a Credentials,
+    },
+    AuthExternal {
         with: &'a Credentials,
     },
     MailParse {
@@ -265,6 +265,9 @@ impl Event<'_> {
             Event::AuthPlain { .. } => Hook::auth_plain,
             Event::AuthLogin { .. } => Hook::auth_login,
             Event::AuthCramMd5 { .. } => Hook::auth_cram_md5,
+            Event::AuthScram { .. } => Hook::auth_scram,
+            Event::AuthToken { .. } => Hook::auth_token,
+            Event::AuthExternal { .. } => Hook::auth_external,
             Event::MailParse { .. } => Hook::mail_parse,
             Event::MailPre { .. } => Hook::mail_pre,
             Event::Mail { .. } => Hook::mail,
@@ -360,6 +363,12 @@ pub trait Plugin: Send + Sync {
     /// How TLS is to be offered, if the plugin wants it offered.
     fn tls_plan(&self) -> Option<&crate::session::tls::TlsPlan> {
         None
+    }
+
+    /// Whether a mechanism, in lower case, of a hook that the plugin serves can succeed in this session: for those
+    /// whose users do not all have what it needs, or that go by a certificate. Asked at each EHLO and AUTH.
+    fn offers(&self, _s: &Session, _mechanism: &str) -> bool {
+        true
     }
 
     /// Directories that the plugin writes into and that are made, for the daemon's user, when it starts.

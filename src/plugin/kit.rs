@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Alias, Chain, Credentials, Declaration, Event, Loaded, Register, load_line};
+use super::{Alias, Chain, Credentials, Declaration, Event, Hook, Loaded, Register, load_line};
 use crate::config::{Fault, Lines, Lookup};
 use crate::log::{Builtin, Level, Record, Sink};
 use crate::mail::{Address, Message, Params, Spool, Syntax};
@@ -122,6 +122,7 @@ impl Kit {
             hooks: chain.clone(),
             meter: Arc::new(NoMeter),
             tls: None,
+            secret: [7; 32],
             spool: Arc::new(Spool::in_memory()),
         });
         let far = Instant::now() + Duration::from_secs(3600);
@@ -220,6 +221,7 @@ impl Kit {
             status: decision.status,
             code: decision.code,
             path: decision.path,
+            login: decision.login,
         }
     }
 
@@ -324,12 +326,20 @@ impl Kit {
         String::from_utf8_lossy(&out).into_owned()
     }
 
+    /// Whether the plugin offers a mechanism, in lower case.
+    pub fn offers(&self, hook: Hook, mechanism: &str) -> bool {
+        self.chain.offers(&self.s, hook, mechanism)
+    }
+
     /// AUTH with a mechanism, by its own hook or the general one.
     pub fn auth(&mut self, with: &Credentials) -> Outcome {
         let own = match with.mechanism {
             "plain" => Event::AuthPlain { with },
             "login" => Event::AuthLogin { with },
-            _ => Event::AuthCramMd5 { with },
+            "cram-md5" => Event::AuthCramMd5 { with },
+            "external" => Event::AuthExternal { with },
+            "oauthbearer" | "xoauth2" => Event::AuthToken { with },
+            _ => Event::AuthScram { with },
         };
         let outcome = self.ask(own);
         match outcome.verdict {

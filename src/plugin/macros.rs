@@ -20,11 +20,12 @@
 ///
 /// Optional parts, in this order: `files ["badhelo"]` names the configuration files it reads; `state { cache:
 /// Cached<Rules> }` adds fields that start as their `Default`; `hooks [...]`; `with [setup, start, owned_dirs,
-/// logs_up_to, needs, tls_plan]` names further methods: `fn setup(&mut self, at: &mut Loading) -> Result<(), String>` runs once
+/// logs_up_to, needs, tls_plan, offers]` names further methods: `fn setup(&mut self, at: &mut Loading) -> Result<(), String>` runs once
 /// after the arguments, `fn start(&self) -> Result<(), String>` before the daemon serves (not at a check), `fn
 /// owned_dirs(&self) -> Vec<PathBuf>` names directories to be made for the daemon's user, `fn logs_up_to(&self) ->
 /// Level` bounds what a logging plugin takes, `fn needs(&self) -> Needs` names what it uses of the machine, `fn tls_plan(&self)
-/// -> Option<&TlsPlan>` says how TLS is to be offered.
+/// -> Option<&TlsPlan>` says how TLS is to be offered, `fn offers(&self, s: &Session, mechanism: &str) -> bool` which
+/// mechanisms of AUTH.
 #[macro_export]
 macro_rules! plugin {
     (
@@ -138,6 +139,9 @@ macro_rules! plugin {
     (@method tls_plan) => {
         fn tls_plan(&self) -> Option<&$crate::plugin::TlsPlan> { Self::tls_plan(self) }
     };
+    (@method offers) => {
+        fn offers(&self, s: &$crate::plugin::Session, mechanism: &str) -> bool { Self::offers(self, s, mechanism) }
+    };
     (@method logs_up_to) => {
         fn logs_up_to(&self) -> $crate::plugin::Level { Self::logs_up_to(self) }
     };
@@ -179,6 +183,9 @@ macro_rules! plugin {
     (@on auth_plain $me:ident $e:ident $s:ident) => { $crate::plugin!(@one AuthPlain with auth_plain $me $e $s) };
     (@on auth_login $me:ident $e:ident $s:ident) => { $crate::plugin!(@one AuthLogin with auth_login $me $e $s) };
     (@on auth_cram_md5 $me:ident $e:ident $s:ident) => { $crate::plugin!(@one AuthCramMd5 with auth_cram_md5 $me $e $s) };
+    (@on auth_scram $me:ident $e:ident $s:ident) => { $crate::plugin!(@one AuthScram with auth_scram $me $e $s) };
+    (@on auth_token $me:ident $e:ident $s:ident) => { $crate::plugin!(@one AuthToken with auth_token $me $e $s) };
+    (@on auth_external $me:ident $e:ident $s:ident) => { $crate::plugin!(@one AuthExternal with auth_external $me $e $s) };
     (@on mail_parse $me:ident $e:ident $s:ident) => { $crate::plugin!(@one MailParse line mail_parse $me $e $s) };
     (@on rcpt_parse $me:ident $e:ident $s:ident) => { $crate::plugin!(@one RcptParse line rcpt_parse $me $e $s) };
     (@on received_line $me:ident $e:ident $s:ident) => { $crate::plugin!(@one ReceivedLine trace received_line $me $e $s) };

@@ -1,10 +1,11 @@
-//! Whether a password is the right one: the table that all providers share (catalogue 4.5).
+//! Whether a password is the right one: the table that all providers share (catalogue 4.5), and what of it SCRAM can
+//! use.
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 use subtle::ConstantTimeEq;
 
-use super::{Answer, Credentials, declined, deny, ok};
+use super::{Answer, Credentials, ScramHash, ScramKeys, declined, deny, ok, ok_keys};
 use crate::log::Level;
 use crate::session::Session;
 
@@ -15,22 +16,47 @@ pub struct Stored<'a> {
     pub clear: Option<&'a str>,
     /// A hash of it, as crypt(3) makes them: `$5$`, `$6$` or bcrypt's `$2a$`, `$2b$`, `$2x$`, `$2y$`.
     pub crypt: Option<&'a str>,
+    /// Keys of SCRAM; several are separated by a blank.
+    pub scram: Option<&'a str>,
 }
 
 impl<'a> Stored<'a> {
     /// Takes a stored word for a hash if it has the form of one.
     pub fn of(word: &'a str) -> Stored<'a> {
-        match is_hash(word) {
-            true => Stored {
-                crypt: Some(word),
-                clear: None,
+        let one = Some(word);
+        match () {
+            () if is_hash(word) => Stored {
+                crypt: one,
+                ..Stored::default()
             },
-            false => Stored {
-                clear: Some(word),
-                crypt: None,
+            () if are_keys(word) => Stored {
+                scram: one,
+                ..Stored::default()
+            },
+            () => Stored {
+                clear: one,
+                ..Stored::default()
             },
         }
     }
+
+    /// Whether a user of whom this is stored can log in by a mechanism, in lower case.
+    pub fn serves(&self, mechanism: &str) -> bool {
+        match ScramHash::of(mechanism) {
+            Some(hash) => self.clear.is_some() || self.keys().any(|keys| keys.hash == hash),
+            None => self.clear.is_some() || mechanism != "cram-md5",
+        }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = ScramKeys> {
+        let words = self.scram.unwrap_or_default().split(' ');
+        words.filter_map(ScramKeys::parse)
+    }
+}
+
+/// Whether words are keys of SCRAM, all of them.
+fn are_keys(words: &str) -> bool {
+    words.split(' ').all(|word| ScramKeys::parse(word).is_some())
 }
 
 /// Whether a word has the form of a hash that can be checked.
@@ -39,16 +65,30 @@ fn is_hash(word: &str) -> bool {
     known.iter().any(|start| word.starts_with(start)) && word.len() > 30
 }
 
-/// Compares what a client has shown with what is stored.
+/// Compares what a client has shown with what is stored; for SCRAM, hands the keys over.
 pub fn validate(s: &Session, stored: Stored<'_>, with: &Credentials) -> Answer {
     let stored = Stored {
         clear: stored.clear.filter(|text| !text.is_empty()),
         crypt: stored.crypt.filter(|text| !text.is_empty()),
+        scram: stored.scram.filter(|text| !text.is_empty()),
     };
     let log = |text: &str| s.log(Level::Info, format_args!("{text}"));
-    if stored.clear.is_none() && stored.crypt.is_none() {
+    if stored.clear.is_none() && stored.crypt.is_none() && stored.scram.is_none() {
         log("fail: missing password");
         return deny("no such user");
+    }
+    if let Some(hash) = ScramHash::of(with.mechanism) {
+        let secret = &s.services().secret;
+        let clear = stored
+            .clear
+            .map(|clear| ScramKeys::of_password(hash, &with.user, clear, secret));
+        return match stored.keys().find(|keys| keys.hash == hash).or(clear) {
+            Some(keys) => ok_keys(keys),
+            None => {
+                log("skip: no keys for scram");
+                declined()
+            }
+        };
     }
     if with.mechanism == "cram-md5" && stored.clear.is_none() {
         log("skip: cram-md5 needs the password in clear");
@@ -64,6 +104,10 @@ pub fn validate(s: &Session, stored: Stored<'_>, with: &Credentials) -> Answer {
         }
         if stored.crypt.is_some_and(|hash| matches_hash(attempt, hash)) {
             log("pass: crypt match");
+            return ok();
+        }
+        if stored.keys().next().is_some_and(|keys| keys.are_of(attempt)) {
+            log("pass: scram match");
             return ok();
         }
     }

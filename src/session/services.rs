@@ -125,6 +125,8 @@ pub struct Services {
     pub meter: Arc<dyn Meter>,
     /// What encrypts connections; none if TLS is not to be had.
     pub tls: Option<Arc<dyn Encrypt>>,
+    /// What only this server knows, and all its processes do: salts for users whom nobody knows are made of it.
+    pub secret: [u8; 32],
     /// Where messages are kept while they come in.
     pub spool: Arc<Spool>,
 }

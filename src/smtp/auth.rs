@@ -166,13 +166,9 @@ impl Dialogue<'_> {
         password: Option<String>,
     ) -> Result<Credentials, Broken> {
         match password {
-            Some(password) if !user.is_empty() && !password.is_empty() => Ok(Credentials {
-                mechanism,
-                user,
-                password: Some(password),
-                digest: None,
-                ticket: None,
-            }),
+            Some(password) if !user.is_empty() && !password.is_empty() => {
+                Ok(Credentials::password(mechanism, &user, &password))
+            }
             _ => Err(Broken(self.failed(mechanism, &user, Decision::bare(Verdict::Deny)))),
         }
     }
@@ -189,13 +185,7 @@ impl Dialogue<'_> {
         let Some((user, digest)) = response.rsplit_once(' ').filter(|(user, _)| !user.is_empty()) else {
             return Err(Broken(self.say(say(501, (5, 2), "malformed CRAM-MD5 response"))));
         };
-        Ok(Credentials {
-            mechanism: "cram-md5",
-            user: user.to_owned(),
-            password: None,
-            digest: Some(digest.to_ascii_lowercase()),
-            ticket: Some(ticket),
-        })
+        Ok(Credentials::digest(user, &ticket, &digest.to_ascii_lowercase()))
     }
 
     /// Asks the plugins: those of the mechanism, then the general ones.

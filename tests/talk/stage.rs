@@ -68,6 +68,7 @@ pub fn session(lookup: Lookup, plugins: Vec<Loaded>, wire: Box<dyn Wire>, set: S
         hooks: chain.clone(),
         meter: Arc::new(Counter::default()),
         tls: None,
+        secret: [7; 32],
         spool: Arc::new(set.spool),
     });
     let far = Instant::now() + Duration::from_secs(3600);

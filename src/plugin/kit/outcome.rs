@@ -1,6 +1,6 @@
 //! What a plugin answered, with checks that tests read like sentences.
 
-use super::super::Hook;
+use super::super::{Handed, Hook};
 use crate::mail::{PathLine, Status};
 use crate::session::Verdict;
 
@@ -19,6 +19,8 @@ pub struct Outcome {
     pub code: Option<u16>,
     /// What a parse hook gave.
     pub path: Option<PathLine>,
+    /// What a hook of AUTH gave.
+    pub login: Option<Box<Handed>>,
 }
 
 impl Outcome {
