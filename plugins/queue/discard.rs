@@ -7,13 +7,21 @@ plugin! {
     /// loads this is told that it was delivered, and it is lost; a warning at each load says so.
     "queue/discard", Discard {}
     hooks [queue]
-    with [setup]
+    with [setup, takes]
 }
 
 impl Discard {
     fn setup(&mut self, at: &mut Loading<'_>) -> Result<(), String> {
         at.warn("throws away all mail and answers 250; a test plugin, not for a server that receives mail");
         Ok(())
+    }
+
+    fn takes(&self) -> Extensions {
+        Extensions {
+            binary: true,
+            utf8: true,
+            ..Extensions::default()
+        }
     }
 
     fn queue(&self, s: &mut Session) -> Answer {

@@ -26,7 +26,7 @@ plugin! {
     }
     state { pattern: Option<Pattern>, store: Store }
     hooks [queue]
-    with [setup, owned_dirs]
+    with [setup, takes, owned_dirs]
 }
 
 impl Maildir {
@@ -42,6 +42,14 @@ impl Maildir {
         self.pattern = word.map(|text| Pattern::parse(&text)).transpose()?;
         self.store.mode = self.mode.unwrap_or_default();
         Ok(())
+    }
+
+    /// Nobody is told of a delivery, and readers of maildirs make CRLF of every LF.
+    fn takes(&self) -> Extensions {
+        Extensions {
+            utf8: true,
+            ..Extensions::default()
+        }
     }
 
     fn owned_dirs(&self) -> Vec<PathBuf> {

@@ -18,10 +18,12 @@ plugin! {
         @1 path: Option<PathBuf>,
         /// After how many seconds the program is killed and the client asked to try again.
         timeout: u32 = 300,
+        /// What queues behind the program can pass on addresses that are not ASCII (SMTPUTF8); that of qmail-1.03 cannot.
+        @flag smtputf8: bool,
     }
     state { program: PathBuf }
     hooks [queue]
-    with [setup, needs]
+    with [setup, needs, takes]
 }
 
 /// The descriptor from which the envelope is read.
@@ -50,6 +52,13 @@ impl QmailQueue {
     fn choose(&mut self, queue: Option<PathBuf>, qmail: Option<PathBuf>) {
         let usual = || qmail.unwrap_or_else(|| "/var/qmail".into()).join("bin/qmail-queue");
         self.program = queue.or(self.path.take()).unwrap_or_else(usual);
+    }
+
+    fn takes(&self) -> Extensions {
+        Extensions {
+            utf8: self.smtputf8,
+            ..Extensions::default()
+        }
     }
 
     /// The program changes its user and writes into a queue of its own.

@@ -31,6 +31,7 @@ plugin! {
         final_timeout: u32 = 300,
     }
     hooks [queue]
+    with [takes]
 }
 
 /// The longest time for everything.
@@ -66,6 +67,14 @@ impl Offers {
 }
 
 impl SmtpForward {
+    /// A message that the server behind cannot take is refused.
+    fn takes(&self) -> Extensions {
+        Extensions {
+            utf8: true,
+            ..Extensions::default()
+        }
+    }
+
     fn queue(&self, s: &mut Session) -> Answer {
         let Some(transaction) = &s.transaction else {
             return declined();

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::{Aside, Decision, Event, Failure, Hook, Needs, OnError, Plugin, Programs};
 use crate::config::{Line, Lines};
 use crate::log::{Level, Record};
-use crate::mail::Address;
+use crate::mail::{Address, Extensions};
 use crate::session::services::SideHooks;
 use crate::session::tls::TlsPlan;
 use crate::session::{Context, Loglevel, Mark, Ruling, Session, Verdict};
@@ -44,6 +44,7 @@ pub struct Chain {
     /// For each of the takers the number under which it is watched; empty if nobody watches.
     marks: Vec<Vec<Mark>>,
     logs_up_to: Option<Level>,
+    takes: Extensions,
 }
 
 impl Chain {
@@ -59,7 +60,11 @@ impl Chain {
         let logs_up_to = loggers
             .map(|number: &u16| plugins[usize::from(*number)].plugin.logs_up_to())
             .max();
+        let queues = takers[Hook::queue as usize].iter();
+        let takes = queues.map(|number: &u16| plugins[usize::from(*number)].plugin.takes());
+        let takes = takes.reduce(Extensions::and).unwrap_or_default();
         Chain {
+            takes,
             plugins,
             marks: vec![Vec::new(); takers.len()],
             takers,
@@ -115,6 +120,11 @@ impl Chain {
             }
         }
         (all, unconfined)
+    }
+
+    /// What all plugins that queue messages take; nothing if there is none.
+    pub fn takes(&self) -> Extensions {
+        self.takes
     }
 
     /// How TLS is to be offered, and the plugin that wants it so.

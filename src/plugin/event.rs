@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::config::Lines;
 use crate::log::Record;
-use crate::mail::{Address, Params};
+use crate::mail::{Address, Extensions, Params};
 use crate::session::{Session, Verdict};
 
 use super::{Answer, Credentials};
@@ -358,6 +358,12 @@ pub trait Plugin: Send + Sync {
     /// What the plugin needs of the machine besides its configuration files; workers are confined to it.
     fn needs(&self) -> Needs {
         Needs::default()
+    }
+
+    /// What a plugin that queues messages keeps or passes on of what they ask for. An extension is offered if all that
+    /// serve the hook `queue` take it.
+    fn takes(&self) -> Extensions {
+        Extensions::default()
     }
 
     /// How TLS is to be offered, if the plugin wants it offered.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::{Alias, Chain, Credentials, Declaration, Event, Hook, Loaded, Register, load_line};
 use crate::config::{Fault, Lines, Lookup};
 use crate::log::{Builtin, Level, Record, Sink};
-use crate::mail::{Address, Message, Params, Spool, Syntax};
+use crate::mail::{Address, Extensions, Message, Params, RcptOptions, Spool, Syntax};
 use crate::session::channel::Channel;
 use crate::session::memory::MemoryWire;
 use crate::session::services::{Clock, Dns, NoMeter, Resolver, Services};
@@ -160,6 +160,11 @@ impl Kit {
         self.s.services().clock.clone()
     }
 
+    /// The extensions that the plugin takes as one that queues.
+    pub fn takes(&self) -> Extensions {
+        self.chain.takes()
+    }
+
     /// How the plugin wants TLS to be offered.
     pub fn tls_plan(&self) -> Option<TlsPlan> {
         self.chain.tls_plan().map(|(_, plan)| plan.clone())
@@ -291,9 +296,11 @@ impl Kit {
     fn keep(&mut self, address: Address) {
         let params = Params::default();
         if let Some(transaction) = &mut self.s.transaction {
-            transaction
-                .recipients
-                .push(crate::session::Recipient { address, params });
+            transaction.recipients.push(crate::session::Recipient {
+                address,
+                params,
+                options: RcptOptions::default(),
+            });
         }
     }
 

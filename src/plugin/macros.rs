@@ -20,10 +20,11 @@
 ///
 /// Optional parts, in this order: `files ["badhelo"]` names the configuration files it reads; `state { cache:
 /// Cached<Rules> }` adds fields that start as their `Default`; `hooks [...]`; `with [setup, start, owned_dirs,
-/// logs_up_to, needs, tls_plan, offers]` names further methods: `fn setup(&mut self, at: &mut Loading) -> Result<(), String>` runs once
+/// logs_up_to, needs, takes, tls_plan, offers]` names further methods: `fn setup(&mut self, at: &mut Loading) -> Result<(), String>` runs once
 /// after the arguments, `fn start(&self) -> Result<(), String>` before the daemon serves (not at a check), `fn
 /// owned_dirs(&self) -> Vec<PathBuf>` names directories to be made for the daemon's user, `fn logs_up_to(&self) ->
-/// Level` bounds what a logging plugin takes, `fn needs(&self) -> Needs` names what it uses of the machine, `fn tls_plan(&self)
+/// Level` bounds what a logging plugin takes, `fn needs(&self) -> Needs` names what it uses of the machine, `fn
+/// takes(&self) -> Extensions` says which extensions a plugin that queues can keep, `fn tls_plan(&self)
 /// -> Option<&TlsPlan>` says how TLS is to be offered, `fn offers(&self, s: &Session, mechanism: &str) -> bool` which
 /// mechanisms of AUTH.
 #[macro_export]
@@ -132,6 +133,9 @@ macro_rules! plugin {
     };
     (@method needs) => {
         fn needs(&self) -> $crate::plugin::Needs { Self::needs(self) }
+    };
+    (@method takes) => {
+        fn takes(&self) -> $crate::plugin::Extensions { Self::takes(self) }
     };
     (@method owned_dirs) => {
         fn owned_dirs(&self) -> Vec<std::path::PathBuf> { Self::owned_dirs(self) }

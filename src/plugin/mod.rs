@@ -51,7 +51,10 @@ pub use crate::log::{Harmless, Level, Record, Sink, Stderr};
 pub use crate::mail::PathLine;
 pub use crate::mail::body::is_full;
 pub use crate::mail::params::{PathVerb, strict_line};
-pub use crate::mail::{Address, Body, Field, Header, Message, Params, Status};
+pub use crate::mail::{
+    Address, Body, BodyKind, Extensions, Field, Header, MailOptions, Message, Notify, Orcpt, Params, RcptOptions, Ret,
+    Status,
+};
 pub use crate::session::channel::Pending;
 pub use crate::session::client::Loglevel;
 pub use crate::session::services::Dns;

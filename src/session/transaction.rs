@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Notes;
-use crate::mail::{Address, Message, Params, Spool};
+use crate::mail::{Address, MailOptions, Message, Params, RcptOptions, Spool};
 
 /// One accepted recipient.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct Recipient {
     pub address: Address,
     /// The parameters of its RCPT command.
     pub params: Params,
+    /// Those that the core knows, checked.
+    pub options: RcptOptions,
 }
 
 /// The envelope, and the message as it comes in.
@@ -22,6 +24,8 @@ pub struct Transaction {
     pub sender: Address,
     /// The parameters of MAIL.
     pub params: Params,
+    /// Those that the core knows, checked.
+    pub options: MailOptions,
     /// Those whom a plugin has accepted, in their order.
     pub recipients: Vec<Recipient>,
     /// Header and body; empty before DATA.
@@ -44,6 +48,7 @@ impl Transaction {
         Transaction {
             sender,
             params,
+            options: MailOptions::default(),
             recipients: Vec::new(),
             message: Message::new(spool),
             notes: Notes::default(),

@@ -133,6 +133,9 @@ impl Dialogue<'_> {
             text.push_str(&format!("\nSIZE {}", self.s.settings.databytes));
         }
         text.push_str("\nENHANCEDSTATUSCODES\nHELP");
+        if self.offered().dsn {
+            text.push_str("\nDSN");
+        }
         match self.s.tls {
             Some(_) => text.push_str("\nREQUIRETLS"),
             None if self.s.services().tls.is_some() => text.push_str("\nSTARTTLS"),

@@ -6,12 +6,10 @@ use super::answers::{Canned, say};
 use super::command::{mail_line, rcpt_line};
 use super::dialogue::{Dialogue, Flow};
 use crate::log::Level;
-use crate::mail::{Address, BadAddress, Params, PathLine, Syntax};
+use crate::mail::options::BadOption;
+use crate::mail::{Address, BadAddress, Extensions, MailOptions, Params, PathLine, RcptOptions, Syntax};
 use crate::plugin::{Decision, Event, Hook};
 use crate::session::{Recipient, Tally, Transaction, Verdict};
-
-/// The most digits of a size (RFC 1870 3).
-const SIZE_DIGITS: usize = 20;
 
 impl Dialogue<'_> {
     fn syntax(&self) -> Syntax {
@@ -43,9 +41,10 @@ impl Dialogue<'_> {
             Ok(line) => line,
             Err(flow) => return flow,
         };
-        if let Some((canned, why)) = self.bad_mail_parameter(&params) {
-            return self.say_text(canned, why);
-        }
+        let options = match self.mail_options(&params) {
+            Ok(options) => options,
+            Err((canned, why)) => return self.say_text(canned, why),
+        };
         let before = self.ask(Event::MailPre {
             address: &address,
             params: &params,
@@ -60,13 +59,15 @@ impl Dialogue<'_> {
                 return self.say_text(say(501, (1, 7), ""), words);
             }
         };
-        self.sender(sender, params)
+        self.sender(sender, params, options)
     }
 
     /// Asks about a sender and opens the transaction.
-    fn sender(&mut self, sender: Address, params: Params) -> Flow {
+    fn sender(&mut self, sender: Address, params: Params, options: MailOptions) -> Flow {
         let (spool, now) = (self.s.services().spool.clone(), self.s.services().clock.now());
-        self.s.transaction = Some(Transaction::new(sender.clone(), params.clone(), &spool, now));
+        let mut transaction = Transaction::new(sender.clone(), params.clone(), &spool, now);
+        transaction.options = options;
+        self.s.transaction = Some(transaction);
         let decision = self.ask(Event::Mail {
             sender: &sender,
             params: &params,
@@ -84,33 +85,47 @@ impl Dialogue<'_> {
         self.answer(Hook::mail, decision, &words)
     }
 
-    /// Checks the parameters that this server knows: the refusal and its words.
-    fn bad_mail_parameter(&self, params: &Params) -> Option<(Canned, String)> {
+    /// The extensions that depend on who queues the message.
+    pub(super) fn offered(&self) -> Extensions {
+        self.chain.takes()
+    }
+
+    /// Reads and checks the parameters that this server knows: else the refusal and its words.
+    fn mail_options(&self, params: &Params) -> Result<MailOptions, (Canned, String)> {
+        let offered = self.offered();
+        let options = MailOptions::read(params, offered).map_err(bad_option)?;
         let most = self.s.settings.size_limit();
+        if options.size.is_some_and(|size| size > most) {
+            let words = format!("message too big, at most {most} bytes are accepted");
+            return Err((say(552, (3, 4), ""), words));
+        }
         for (key, value) in params.iter() {
             match (key, value.unwrap_or_default()) {
-                ("size", size) => match size_of(size) {
-                    None => return Some((say(501, (5, 4), ""), format!("SIZE={size} is no size"))),
-                    Some(size) if size > most => {
-                        let words = format!("message too big, at most {most} bytes are accepted");
-                        return Some((say(552, (3, 4), ""), words));
-                    }
-                    Some(_) => {}
-                },
-                ("body", body) if body.eq_ignore_ascii_case("7BIT") || body.eq_ignore_ascii_case("8BITMIME") => {}
-                ("body", _) => return Some((say(501, (5, 4), ""), "BODY= must be 7BIT or 8BITMIME".to_owned())),
                 // RFC 8689 4.1; it is kept with the other parameters for those who hand the message on
                 ("requiretls", "") if self.s.tls.is_some() => {}
                 ("requiretls", "") => {
                     let words = "REQUIRETLS is only taken over TLS".to_owned();
-                    return Some((say(555, (5, 4), ""), words));
+                    return Err((say(555, (5, 4), ""), words));
                 }
-                ("requiretls", _) => return Some((say(501, (5, 4), ""), "REQUIRETLS takes no value".to_owned())),
-                (other, _) if self.s.settings.strict_parameters => return Some(unknown_parameter(other)),
+                ("requiretls", _) => return Err((say(501, (5, 4), ""), "REQUIRETLS takes no value".to_owned())),
+                (other, _) if self.s.settings.strict_parameters && !MailOptions::reads(other, offered) => {
+                    return Err(unknown_parameter(other));
+                }
                 _ => {}
             }
         }
-        None
+        Ok(options)
+    }
+
+    fn rcpt_options(&self, params: &Params) -> Result<RcptOptions, (Canned, String)> {
+        let offered = self.offered();
+        let utf8 = self.s.transaction.as_ref().is_some_and(|one| one.options.utf8);
+        if self.s.settings.strict_parameters
+            && let Some((key, _)) = params.iter().find(|(key, _)| !RcptOptions::reads(key, offered))
+        {
+            return Err(unknown_parameter(key));
+        }
+        RcptOptions::read(params, offered, utf8).map_err(bad_option)
     }
 
     pub(super) fn rcpt(&mut self, rest: &str) -> Flow {
@@ -123,12 +138,10 @@ impl Dialogue<'_> {
             Ok(line) => line,
             Err(flow) => return flow,
         };
-        if self.s.settings.strict_parameters
-            && let Some((key, _)) = params.iter().next()
-        {
-            let (canned, words) = unknown_parameter(key);
-            return self.say_text(canned, words);
-        }
+        let options = match self.rcpt_options(&params) {
+            Ok(options) => options,
+            Err((canned, why)) => return self.say_text(canned, why),
+        };
         let before = self.ask(Event::RcptPre {
             address: &address,
             params: &params,
@@ -137,13 +150,13 @@ impl Dialogue<'_> {
             return self.answer(Hook::rcpt, before, "");
         }
         match self.recipient_of(&replaced(address, before)) {
-            Ok(recipient) => self.recipient(recipient, params),
+            Ok(recipient) => self.recipient(recipient, params, options),
             Err(why) => self.say_text(say(501, (1, 3), ""), format!("could not parse recipient: {why}")),
         }
     }
 
     /// Asks about a recipient and adds it to the envelope.
-    fn recipient(&mut self, recipient: Address, params: Params) -> Flow {
+    fn recipient(&mut self, recipient: Address, params: Params, options: RcptOptions) -> Flow {
         if self.s.recipients().count() >= self.s.settings.limits.maxrcpts {
             return self.say(say(452, (5, 3), "too many recipients"));
         }
@@ -166,6 +179,7 @@ impl Dialogue<'_> {
             transaction.recipients.push(Recipient {
                 address: recipient,
                 params,
+                options,
             });
         }
         self.answer(Hook::rcpt, decision, &words)
@@ -239,10 +253,11 @@ fn unknown_parameter(key: &str) -> (Canned, String) {
     (say(555, (5, 4), ""), format!("parameter {key} is not recognized"))
 }
 
-/// The number of a `SIZE=`: up to twenty digits, and those that do not fit are more than any limit (RFC 1870 3).
-fn size_of(digits: &str) -> Option<u64> {
-    let good = (1..=SIZE_DIGITS).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-    good.then(|| digits.parse().unwrap_or(u64::MAX))
+fn bad_option(why: BadOption) -> (Canned, String) {
+    match why {
+        BadOption::Value(words) => (say(501, (5, 4), ""), words),
+        BadOption::NotOffered(key) => (say(555, (5, 4), ""), format!("{key} is not offered")),
+    }
 }
 
 /// The address text, or what mail_pre or rcpt_pre puts in its place.
@@ -250,20 +265,5 @@ fn replaced(address: String, hook: Decision) -> String {
     match hook.verdict {
         Verdict::Ok if !hook.text.is_empty() => hook.text.into_owned(),
         _ => address,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_digits_alone() {
-        assert_eq!(size_of("0"), Some(0));
-        assert_eq!(size_of("10485760"), Some(10_485_760));
-        assert_eq!(size_of("99999999999999999999"), Some(u64::MAX));
-        for text in ["", "+1", "-1", "1k", "999999999999999999999"] {
-            assert_eq!(size_of(text), None, "{text}");
-        }
     }
 }

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use qpsmtpd::config::Lines;
 use qpsmtpd::mail::PathLine;
 use qpsmtpd::plugin::{
-    Answer, Event, Failure, Hook, Loaded, OnError, Params, Plugin, Session, Status, Verdict, answer, answer_with,
-    declined, done, ok, parsed, unavailable,
+    Answer, Event, Extensions, Failure, Hook, Loaded, OnError, Params, Plugin, Session, Status, Transaction, Verdict,
+    answer, answer_with, declined, done, ok, parsed, unavailable,
 };
 
 use super::player::Events;
@@ -137,6 +137,10 @@ pub fn scripted(line: &str) -> Result<Loaded, String> {
 }
 
 impl Plugin for Scripted {
+    fn takes(&self) -> Extensions {
+        Extensions::ALL
+    }
+
     fn on(&self, event: &Event<'_>, s: &mut Session) -> Answer {
         let asked = subject(event, s);
         if event.hook() != self.hook || !asked.contains(&self.only) {
@@ -248,17 +252,17 @@ impl Plugin for Recorder {
 }
 
 /// Accepts every recipient and keeps every message.
-struct Keeper(Queue);
+struct Keeper(Queue, Extensions);
 
-pub fn keeper(queue: Queue) -> Loaded {
-    loaded("keeper", vec![Hook::rcpt, Hook::queue], OnError::Defer, Keeper(queue))
+pub fn keeper(queue: Queue, takes: Extensions) -> Loaded {
+    let keeper = Keeper(queue, takes);
+    loaded("keeper", vec![Hook::rcpt, Hook::queue], OnError::Defer, keeper)
 }
 
 impl Plugin for Keeper {
     fn on(&self, event: &Event<'_>, s: &mut Session) -> Answer {
         if event.hook() == Hook::queue {
-            let to: Vec<String> = s.recipients().map(|address| address.path()).collect();
-            let envelope = format!("{} to {}", s.sender().path(), to.join(" "));
+            let envelope = s.transaction.as_ref().map(envelope).unwrap_or_default();
             let mut message = Vec::new();
             if let Some(whole) = s.message() {
                 whole.write_to(&mut message)?;
@@ -268,6 +272,26 @@ impl Plugin for Keeper {
         }
         ok()
     }
+
+    fn takes(&self) -> Extensions {
+        self.1
+    }
+}
+
+/// The envelope with what the sender wants to be told.
+fn envelope(transaction: &Transaction) -> String {
+    let options = &transaction.options;
+    let mut text = transaction.sender.path();
+    text.extend(options.ret.map(|ret| format!(" RET={ret}")));
+    text.extend(options.envid.as_ref().map(|envid| format!(" ENVID={envid}")));
+    text.push_str(" to");
+    for recipient in &transaction.recipients {
+        text.push_str(&format!(" {}", recipient.address.path()));
+        text.extend(recipient.options.notify.map(|notify| format!(" NOTIFY={notify}")));
+        let orcpt = recipient.options.orcpt.as_ref();
+        text.extend(orcpt.map(|orcpt| format!(" ORCPT={}", orcpt.encoded(true))));
+    }
+    text
 }
 
 /// Accepts every recipient and counts messages without keeping them.

@@ -8,6 +8,7 @@
 //! config NAME: line | line    a configuration file
 //! plugin LINE                 a plugin of the program, as in config/plugins
 //! test HOOK VERDICT words     a plugin for tests, see talk/cast.rs
+//! takes dsn binary utf8       the extensions that whoever queues can take
 //! bare                        without the plugins that accept and queue everything
 //! peer ADDRESS                the client's address; else 192.0.2.7
 //! spool file|missing          bodies lie in files; the spool cannot be used
@@ -33,7 +34,7 @@
 //!
 //! L: words                    a line of the log contains the words
 //! L! words                    no line of the log does
-//! queued: <from> to <a> <b>   a message was queued; the lines of it may follow:
+//! queued: <from> to <a> <b>   a message was queued, each address with its DSN parameters; its lines may follow:
 //! | text                      exactly this
 //! |\ text                     this, with escapes
 //! ~ regex                     a line like this
@@ -46,12 +47,15 @@
 
 use std::net::IpAddr;
 
+use qpsmtpd::mail::Extensions;
+
 /// A conversation.
 #[derive(Debug, Default)]
 pub struct Script {
     pub file: String,
     pub config: Vec<(String, Vec<String>)>,
     pub plugins: Vec<(usize, PluginLine)>,
+    pub takes: Extensions,
     pub bare: bool,
     pub peer: Option<IpAddr>,
     pub spool: Option<String>,
@@ -163,6 +167,16 @@ impl Script {
             }
             "plugin" => self.plugins.push((number, PluginLine::Real(rest.to_owned()))),
             "test" => self.plugins.push((number, PluginLine::Test(rest.to_owned()))),
+            "takes" => {
+                for word in rest.split_ascii_whitespace() {
+                    match word {
+                        "dsn" => self.takes.dsn = true,
+                        "binary" => self.takes.binary = true,
+                        "utf8" => self.takes.utf8 = true,
+                        _ => return Err("dsn, binary, utf8".to_owned()),
+                    }
+                }
+            }
             "bare" => self.bare = true,
             "alone" => self.alone = true,
             "peer" => self.peer = Some(rest.parse().map_err(|_| "no address")?),

@@ -184,7 +184,7 @@ fn plugins(script: &Script, lookup: &Lookup, events: &Events, queue: &Queue) -> 
         });
     }
     if !script.bare {
-        plugins.push(cast::keeper(queue.clone()));
+        plugins.push(cast::keeper(queue.clone(), script.takes));
     }
     Ok(plugins)
 }

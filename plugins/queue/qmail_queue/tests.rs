@@ -182,6 +182,7 @@ fn which_program() {
         let mut plugin = QmailQueue {
             path: argument.map(PathBuf::from),
             timeout: 1,
+            smtputf8: false,
             program: PathBuf::new(),
         };
         plugin.choose(queue.map(PathBuf::from), qmail.map(PathBuf::from));
@@ -195,4 +196,10 @@ fn which_program() {
     assert!(faults("qmail-queue")[0].contains("must begin with /"));
     assert!(faults("/nonexistent/qmail-queue")[0].contains("there is no program"));
     assert!(faults("/bin/sh more")[0].contains("unknown argument"));
+}
+
+#[test]
+fn what_is_not_ascii_is_taken_if_told_so() {
+    let takes = |arguments: &str| Kit::load(&DECLARATION, arguments).takes().utf8;
+    assert!(!takes("/bin/sh") && takes("/bin/sh smtputf8"));
 }

@@ -355,3 +355,42 @@ fn all_plugins_must_be_able_to_start() {
         Err("config/plugins:1: queue/b: no such folder".to_owned())
     );
 }
+
+/// Queues, or does something else, and takes what it says.
+struct Taker(Extensions);
+
+impl Plugin for Taker {
+    fn on(&self, _: &Event<'_>, _: &mut crate::session::Session) -> Answer {
+        declined()
+    }
+
+    fn takes(&self) -> Extensions {
+        self.0
+    }
+}
+
+#[test]
+fn what_is_taken_is_what_all_that_queue_take() {
+    let some = Extensions {
+        dsn: false,
+        ..Extensions::ALL
+    };
+    let other = Extensions {
+        binary: false,
+        ..Extensions::ALL
+    };
+    let taker = |hooks, takes| Loaded {
+        plugin: Box::new(Taker(takes)),
+        ..fake::plugin("taker", hooks, |_, _| declined())
+    };
+    let takes = |all: Vec<Loaded>| Chain::new(all).takes();
+    let queue: &'static [Hook] = &[Hook::queue];
+    assert_eq!(takes(vec![]), Extensions::default());
+    assert_eq!(takes(vec![taker(CONNECT, Extensions::ALL)]), Extensions::default());
+    assert_eq!(
+        takes(vec![taker(queue, some), taker(CONNECT, Extensions::default())]),
+        some
+    );
+    let both = Extensions { dsn: false, ..other };
+    assert_eq!(takes(vec![taker(queue, some), taker(queue, other)]), both);
+}
