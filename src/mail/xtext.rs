@@ -54,8 +54,12 @@ pub fn decode_utf8(text: &str, raw: bool) -> Option<String> {
             rest = more;
             continue;
         }
-        let stands = matches!(first, '!'..='~') && first != '+' && first != '=';
-        if !stands && !(raw && !first.is_ascii() && !first.is_control()) {
+        let stands = match first {
+            '+' | '=' => false,
+            '!'..='~' => true,
+            c => raw && !c.is_ascii() && !c.is_control(),
+        };
+        if !stands {
             return None;
         }
         out.push(first);
