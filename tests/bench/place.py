@@ -13,6 +13,10 @@ WORK = TOP / "target" / "bench"
 RIVALS = TOP / "target" / "real" / "root"
 
 CORE = ["hosts_allow", "relay", "rcpt_ok"]
+# What a public server would ask besides, in the order of the sample in config/plugins.
+CHAIN = ["hosts_allow", "quit_fortune", "earlytalker wait 0", "count_unrecognized_commands 4", "relay",
+         "auth/auth_flat_file", "auth/authdeny", "dont_require_anglebrackets", "badmailfrom reject naughty",
+         "badmailfromto", "badrcptto", "rcpt_ok", "loop", "naughty reject data"]
 QUEUES = {"discard": "queue/discard", "maildir": "queue/maildir ./Maildir"}
 
 
@@ -48,6 +52,20 @@ def qpsmtpd_folder(queue, plugins=None, name=None):
     for file, text in files.items():
         (config / file).write_text(text)
     return folder
+
+
+def fill_lists(config):
+    """Lists as a site has them, for CHAIN: a thousand entries each."""
+    many = range(1000)
+    lists = {
+        "badmailfrom": [f"spammer{n}@bad{n}.example.org" for n in many],
+        "badrcptto": [f"gone{n}@example.com" for n in many],
+        "badmailfromto": [f"ex{n}@example.org box{n}@example.com" for n in many],
+        "hosts_allow": [f"198.51.{n // 250}.{n % 250} DENY go away" for n in many],
+        "flat_auth_pw": [f"user{n}@example.com:secret{n}" for n in many],
+    }
+    for name, lines in lists.items():
+        (config / name).write_text("\n".join(lines) + "\n")
 
 
 def certificate(folder):

@@ -35,7 +35,7 @@ class Postfix(Roomer):
     """Postfix: smtpd and cleanup; with the queue manager, the virtual delivery agent and fsync for `maildir`."""
 
     name = "postfix"
-    has_tls = True
+    has_tls = has_checks = True
     needs = (str(place.RIVALS / "usr/sbin/postfix"),)
 
     def prepare(self):
@@ -57,7 +57,9 @@ class Postfix(Roomer):
             "smtpd_client_connection_count_limit": "0", "in_flow_delay": "0", "default_process_limit": self.sessions,
             "smtpd_recipient_restrictions": restrictions[self.queue],
         }
-        if self.tls:
+        if self.resolv:
+            main |= self.checks()
+        if self.tls or self.resolv:
             cert, key = place.certificate(self.folder)
             main |= {"smtpd_tls_security_level": "may", "smtpd_tls_cert_file": cert, "smtpd_tls_key_file": key,
                      "smtpd_tls_session_cache_database": f"btree:{self.folder}/data/sessions"}
@@ -71,9 +73,27 @@ class Postfix(Roomer):
         lines += [f"{name} unix {fields} {programs.get(name, name)}" for name, fields in unix.items()]
         (config / "master.cf").write_text("\n".join(lines) + "\n")
 
+    def checks(self):
+        """As near to place.CHAIN as its settings come: names looked up, lists of a thousand entries asked."""
+        lists = {
+            "senders": [f"spammer{n}@bad{n}.example.org REJECT" for n in range(1000)],
+            "recipients": [f"gone{n}@example.com REJECT" for n in range(1000)],
+            "clients": [f"198.51.{n // 250}.{n % 250} REJECT" for n in range(1000)],
+        }
+        for name, lines in lists.items():
+            (self.folder / "etc" / name).write_text("\n".join(lines) + "\n")
+        etc = self.folder / "etc"
+        return {
+            "smtpd_peername_lookup": "yes",
+            "smtpd_client_restrictions": f"check_client_access texthash:{etc}/clients",
+            "smtpd_sender_restrictions": f"check_sender_access texthash:{etc}/senders",
+            "smtpd_relay_restrictions": f"check_recipient_access texthash:{etc}/recipients, reject_unauth_destination",
+        }
+
     def inside(self):
         etc = self.folder / "etc"
-        script = (f"cp {etc}/*.cf /etc/postfix; cp /usr/share/postfix/dynamicmaps.cf /etc/postfix; postfix check; chown postfix data; "
+        names = f"cat {self.resolv} >/etc/resolv.conf; : >/etc/hosts; " if self.resolv else ""
+        script = (f"{names}cp {etc}/*.cf /etc/postfix; cp /usr/share/postfix/dynamicmaps.cf /etc/postfix; postfix check; chown postfix data; "
                   "exec /usr/lib/postfix/sbin/master -d")
         return ["/bin/sh", "-c", script]
 

@@ -21,11 +21,14 @@ class Server:
     queues = ("discard", "maildir")
     #: Whether it is set up for TLS when asked.
     has_tls = False
+    #: Whether it is set up with the checks of a public server when asked.
+    has_checks = False
     #: What a server of this kind needs beside itself.
     needs = ()
 
-    def __init__(self, queue, sessions=MOST, tls=False):
-        self.queue, self.sessions, self.tls = queue, sessions, tls
+    def __init__(self, queue, sessions=MOST, tls=False, resolv=None):
+        """`resolv`: with the checks of a public server, and this as its /etc/resolv.conf."""
+        self.queue, self.sessions, self.tls, self.resolv = queue, sessions, tls, resolv
         self.port = free_port()
         self.folder = place.fresh(f"{self.name}-{queue}")
         self.environment = place.our_environment()
@@ -101,21 +104,31 @@ class Qpsmtpd(Server):
     """This daemon with the core plugins."""
 
     name = "qpsmtpd"
-    has_tls = True
+    has_tls = has_checks = True
     needs = (place.program("qpsmtpd-prefork"),)
 
     def prepare(self):
-        cert, key = place.certificate(place.WORK) if self.tls else (None, None)
-        plugins = [f"tls {cert} {key}", *place.CORE] if self.tls else None
-        self.folder = place.qpsmtpd_folder(self.queue, plugins)
+        cert, key = place.certificate(place.WORK) if self.tls or self.resolv else (None, None)
+        tls = [f"tls {cert} {key}"] if cert else []
+        self.folder = place.qpsmtpd_folder(self.queue, tls + (place.CHAIN if self.resolv else place.CORE))
+        if self.resolv:
+            place.fill_lists(self.folder / "config")
         # as root it serves as nobody, who must find the folder
         os.chmod(self.folder, 0o777)
         # a configuration that was changed within the last second or two is looked at more closely
         time.sleep(2.1)
 
     def command(self):
-        return [place.program("qpsmtpd-prefork"), "--listen-address", f"127.0.0.1:{self.port}", "--no-rdns",
-                "--max-from-ip", "0", *self.processes()]
+        listen = ["--listen-address", f"127.0.0.1:{self.port}", "--max-from-ip", "0"]
+        names = [] if self.resolv else ["--no-rdns"]
+        return [*self.outside(), place.program("qpsmtpd-prefork"), *listen, *names, *self.processes()]
+
+    def outside(self):
+        """What gives it the name server, whose place only that one file can tell; and no host names beside it."""
+        if not self.resolv:
+            return []
+        script = 'mount --bind "$0" /etc/resolv.conf && mount --bind /dev/null /etc/hosts && exec "$@"'
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(self.resolv)]
 
     def processes(self):
         return ["--children", str(self.sessions)]
@@ -129,6 +142,7 @@ class Threaded(Qpsmtpd):
     """This daemon with many sessions in a process, which is how it holds thousands of idle clients."""
 
     name = "qpsmtpd-threads"
+    has_checks = False
 
     def processes(self):
         each = 250
