@@ -7,7 +7,7 @@
 pub mod mail;
 /// Log records and their format. Uses nothing.
 pub mod log;
-/// qmail's way of configuration: one file per setting. Uses mail.
+/// qmail's way of configuration: one file per setting. Uses mail, log.
 pub mod config;
 /// What is known of a client: peer, greeting, login, transaction, notes. Uses mail, config, log.
 pub mod session;

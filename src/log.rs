@@ -61,10 +61,8 @@ impl FromStr for Level {
 
     /// Accepts `0`..`7`, `LOGWARN`, `warn`, and the old `LOGRADAR` for the top.
     fn from_str(text: &str) -> Result<Level, String> {
-        if let Ok(number) = text.parse::<u8>()
-            && number < 8
-        {
-            return Ok(Level::from_number(number.into()));
+        if let [digit @ b'0'..=b'7'] = text.as_bytes() {
+            return Ok(Level::from_number(i64::from(digit - b'0')));
         }
         let upper = text.to_ascii_uppercase();
         let name = upper.strip_prefix("LOG").unwrap_or(&upper);
@@ -89,6 +87,8 @@ pub struct Record<'a> {
     pub hook: Option<&'a str>,
     /// The plugin that speaks, in the form the log tools know, if any.
     pub plugin: Option<&'a str>,
+    /// Whether an operator has asked for it; then the levels that are configured do not hold.
+    pub ordered: bool,
     /// The words.
     pub text: fmt::Arguments<'a>,
 }
@@ -98,6 +98,11 @@ pub struct Record<'a> {
 pub struct Origin<'a>(Option<&'a str>, Option<&'a str>);
 
 impl<'a> Record<'a> {
+    /// Whether it is to be written where what matters less than `most` is not.
+    pub fn matters(&self, most: Level) -> bool {
+        self.ordered || self.level <= most
+    }
+
     /// Who speaks.
     pub fn origin(&self) -> Origin<'a> {
         Origin(self.hook, self.plugin)
@@ -160,7 +165,7 @@ impl Builtin {
 
     /// Writes the record if it matters enough.
     pub fn take(&self, record: &Record<'_>) {
-        if self.wants(record.level) {
+        if record.ordered || self.wants(record.level) {
             self.sink.take(record);
         }
     }
@@ -249,7 +254,9 @@ mod tests {
         assert_eq!("warn".parse(), Ok(Level::Warn));
         assert_eq!("7".parse(), Ok(Level::Debug));
         assert_eq!("LOGRADAR".parse(), Ok(Level::Emerg));
-        assert!("8".parse::<Level>().is_err());
+        for bad in ["8", "07", "+7", "", "LOG"] {
+            assert!(bad.parse::<Level>().is_err(), "{bad}");
+        }
         assert!("loud".parse::<Level>().is_err());
     }
 
@@ -262,6 +269,7 @@ mod tests {
                 number: 42,
                 hook,
                 plugin,
+                ordered: false,
                 text: format_args!("{text}"),
             }
             .to_string()
@@ -280,6 +288,7 @@ mod tests {
             number: 1,
             hook: None,
             plugin: None,
+            ordered: false,
             text: format_args!("{text}"),
         };
         assert_eq!(Harmless(&record).to_string(), "1 dispatching\\r\\n666 forged");

@@ -75,7 +75,7 @@ impl File {
     }
 
     fn logging(&self, record: &Record<'_>) {
-        if let Some(writer) = self.writer.as_ref().filter(|_| record.level <= self.loglevel) {
+        if let Some(writer) = self.writer.as_ref().filter(|_| record.matters(self.loglevel)) {
             writer.write(record, std::time::SystemTime::now());
         }
     }

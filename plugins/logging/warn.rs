@@ -15,7 +15,7 @@ plugin! {
 
 impl Warn {
     fn logging(&self, record: &Record<'_>) {
-        if record.level <= self.level {
+        if record.matters(self.level) {
             self.out.take(record);
         }
     }

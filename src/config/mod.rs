@@ -34,4 +34,3 @@ pub use networks::Networks;
 pub use rate::{Rate, Rates};
 pub use settings::{Ip, Limits, Overload, Settings, host_name};
 pub use table::{Kind, Setting, TABLE, setting};
-pub use values::level;

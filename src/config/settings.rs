@@ -10,6 +10,7 @@ use super::lines::Lines;
 use super::networks::Networks;
 use super::rate::Rates;
 use super::values::{Values, address, default, host};
+use crate::log::Level;
 
 /// What the core takes from its configuration. The files have the names of the fields unless told otherwise;
 /// their meaning and defaults stand in [`TABLE`](super::TABLE).
@@ -39,7 +40,7 @@ pub struct Settings {
     /// AUTH over TLS alone.
     pub tls_before_auth: bool,
     /// Threshold of the built-in logger, 0 to 7.
-    pub loglevel: u8,
+    pub loglevel: Level,
     /// The address to listen on, if a file names one. File `IP`.
     pub ip: Option<Ip>,
     /// The port to listen on, if a file names one.
@@ -287,7 +288,7 @@ mod tests {
             (settings.databytes, settings.size_limit(), settings.size_threshold),
             (0, u64::MAX, 0)
         );
-        assert_eq!((settings.spool_perms, settings.loglevel), (0o700, 4));
+        assert_eq!((settings.spool_perms, settings.loglevel), (0o700, Level::Warn));
         assert_eq!(settings.timeoutsmtpd, Duration::from_secs(1200));
         assert_eq!((settings.ip, settings.port), (None, None));
         assert_eq!(settings.me_auth_results, Some(vec![settings.me.clone()]));

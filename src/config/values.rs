@@ -6,6 +6,7 @@ use super::fault::Fault;
 use super::lines::{Line, Lines};
 use super::networks::Networks;
 use super::table::{Kind, Setting, setting};
+use crate::log::Level;
 
 /// Reads typed values through a lookup and gathers the faults.
 pub(super) struct Values<'a> {
@@ -56,14 +57,10 @@ impl Values<'_> {
     }
 
     /// A level from 0 to 7, as a number or by name.
-    pub(super) fn level(&mut self, name: &str) -> u8 {
-        let fallback = default(name).parse().unwrap_or(4);
-        let Some(line) = self.first(name) else {
-            return fallback;
-        };
-        let parsed =
-            level(&line).ok_or_else(|| format!("'{}' is no log level (0 to 7, or LOGEMERG to LOGDEBUG)", &*line));
-        self.keep(&line, parsed).unwrap_or(fallback)
+    pub(super) fn level(&mut self, name: &str) -> Level {
+        let line = self.first(name);
+        let given = line.and_then(|line| self.keep(&line, line.parse()));
+        given.unwrap_or_else(|| default(name).parse().unwrap_or(Level::Warn))
     }
 
     /// Permission bits in octal.
@@ -136,28 +133,6 @@ pub(super) fn number(text: &str, kind: Kind) -> Result<u64, String> {
         Ok(value) if (min..=max).contains(&value) => Ok(value),
         _ => Err(format!("{text} is not between {min} and {max}")),
     }
-}
-
-/// A log level: a digit or one of the names of catalogue 5, in any case.
-pub fn level(text: &str) -> Option<u8> {
-    const NAMES: [&str; 8] = [
-        "LOGEMERG",
-        "LOGALERT",
-        "LOGCRIT",
-        "LOGERROR",
-        "LOGWARN",
-        "LOGNOTICE",
-        "LOGINFO",
-        "LOGDEBUG",
-    ];
-    if let [digit @ b'0'..=b'7'] = text.as_bytes() {
-        return Some(digit - b'0');
-    }
-    if text.eq_ignore_ascii_case("LOGRADAR") {
-        return Some(0);
-    }
-    let at = NAMES.iter().position(|name| name.eq_ignore_ascii_case(text))?;
-    u8::try_from(at).ok()
 }
 
 /// A host name, loosely: what may stand in a reply and in a header without breaking it.
@@ -252,17 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn levels_have_numbers_and_names() {
-        assert_eq!(
-            (level("0"), level("7"), level("LogInfo"), level("LOGRADAR")),
-            (Some(0), Some(7), Some(6), Some(0))
-        );
-        assert_eq!(
-            (level("8"), level("07"), level("INFO"), level("")),
-            (None, None, None, None)
-        );
-        let (value, faults) = with("loglevel", "9", |values| values.level("loglevel"));
-        assert_eq!((value, faults.len()), (4, 1));
+    fn levels_are_those_of_the_log() {
+        let level = |text: &str| with("loglevel", text, |values| values.level("loglevel"));
+        assert_eq!(level("6"), (Level::Info, vec![]));
+        assert_eq!(level("LogDebug"), (Level::Debug, vec![]));
+        let fault = "config/loglevel:1:1: '9' is no log level (0 to 7, or LOGEMERG to LOGDEBUG)".to_owned();
+        assert_eq!(level("9"), (Level::Warn, vec![fault]));
     }
 
     #[test]

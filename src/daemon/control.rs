@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Lookup;
-use crate::log::{Builtin, Level};
+use crate::log::Level;
 use crate::prefork::{self, Answer, Console, Deed, Gate, House, News, Until};
 
 use super::gauge::Gauge;
@@ -65,8 +65,8 @@ const COMMANDS: &[(&str, &str, &str, bool)] = &[
     ),
     (
         "log-level",
-        "[LEVEL|default]",
-        "the level of the built-in log for all workers",
+        "[LEVEL|default [PLUGIN]]",
+        "the level of the log for all workers, of all or of one plugin",
         true,
     ),
     ("shutdown", "[now]", "end the daemon as SIGTERM does, or at once", true),
@@ -77,7 +77,6 @@ const COMMANDS: &[(&str, &str, &str, bool)] = &[
 pub(super) struct Clerk {
     pub(super) gauge: Arc<Gauge>,
     pub(super) lookup: Arc<Lookup>,
-    pub(super) log: Arc<Builtin>,
     /// The log level that holds without an operator's word.
     pub(super) usual: Level,
 }
@@ -199,20 +198,32 @@ impl Clerk {
         })
     }
 
+    /// Shows or sets what is logged: `LEVEL`, `LEVEL PLUGIN`, `default`, or nothing.
     fn log_level(&self, argument: &str, json: bool) -> Result<Answer, String> {
-        let level = match argument {
-            "" => {
-                return Ok(Answer::Words(ok(
-                    &Body::Text(format!("{}\n", self.level().name())),
-                    json,
-                )));
-            }
+        if argument.is_empty() {
+            let own = self.gauge.loglevels();
+            let own = own.iter().map(|(plugin, level)| format!("{plugin} {}\n", level.name()));
+            let levels = format!("{}\n{}", self.level().name(), own.collect::<String>());
+            return Ok(Answer::Words(ok(&Body::Text(levels), json)));
+        }
+        let (name, plugin) = argument.split_once(' ').unwrap_or((argument, ""));
+        let level = match name {
             "default" => None,
-            name => Some(name.parse()?),
+            name => Some(name.parse::<Level>()?),
         };
-        self.gauge.set_loglevel(level);
-        self.log.set_threshold(self.level());
-        let words = format!("log level {}", self.level().name());
+        let of = match plugin {
+            "" => String::new(),
+            plugin => format!(" of {plugin}"),
+        };
+        if plugin.is_empty() {
+            self.gauge.set_loglevel(level);
+        } else if !self.gauge.set_loglevel_of(plugin, level) {
+            return Err(format!("there is no plugin '{plugin}' (plugins shows all)"));
+        }
+        let words = match level {
+            None if !of.is_empty() => format!("log level{of} as configured"),
+            _ => format!("log level{of} {}", level.unwrap_or_else(|| self.level()).name()),
+        };
         let answer = ok(&Body::Text(format!("{words}\n")), json);
         Ok(Answer::Do(Deed::Log(prefork::Level::Notice, words), answer))
     }
@@ -258,7 +269,8 @@ impl Console for Clerk {
         if json {
             command = words.next().unwrap_or_default();
         }
-        let argument = words.next().unwrap_or_default();
+        let argument = words.collect::<Vec<_>>().join(" ");
+        let argument = argument.as_str();
         if command == "quit" {
             return Answer::Bye;
         }

@@ -3,6 +3,7 @@
 //! A plugin at a hook has a number, its mark, for as long as the master lives, whatever generations come and go; so
 //! its totals go on over reloads. Latencies are kept in classes of powers of two of a microsecond.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::fmt::{self, Write};
 use std::hash::{BuildHasher, Hasher};
@@ -11,9 +12,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::log::{Builtin, Level};
+use crate::log::Level;
 use crate::plugin::{Hook, Loaded};
 use crate::prefork::{self, Counters, Fallen, Leave, Notice, Rates};
+use crate::session::services::Orders;
 use crate::session::{Mark, Ruling, Stage, Tally, Watch};
 
 /// Columns before those of the plugins: one for each tally, then the switches, which are in the row of nobody.
@@ -27,6 +29,8 @@ const WIDTH: usize = 40;
 const SUM: usize = 6;
 const MOST: usize = 7;
 const CLASS: usize = 8;
+/// In the row of nobody: the log level that an operator has set for the plugin, as in [`LOGLEVEL`].
+const OWN_LEVEL: usize = CLASS + CLASSES;
 /// Plugins at hooks that can be told apart; the rest is not counted.
 const MARKS: usize = 1024;
 
@@ -39,6 +43,8 @@ const DEADLY: u32 = 2;
 /// What a mark stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Marked {
+    /// The plugin's name in config/plugins, which others may share.
+    name: &'static str,
     /// The plugin's name in the log.
     pub(super) plugin: Arc<str>,
     /// The hook.
@@ -92,8 +98,12 @@ impl Gauge {
         let is = |one: &Marked| one.hook == hook && one.plugin == loaded.log_name;
         let at = marks.iter().position(is).unwrap_or_else(|| {
             if marks.len() < MARKS {
-                let plugin = loaded.log_name.clone();
-                marks.push(Marked { plugin, hook });
+                let (name, plugin) = (loaded.name, loaded.log_name.clone());
+                // an order for a plugin holds for hooks that it did not serve yet
+                let other = marks.iter().position(|one| one.plugin == plugin);
+                let level = other.and_then(|at| self.level_in(own_level(at)));
+                self.set_level_in(own_level(marks.len()), level);
+                marks.push(Marked { name, plugin, hook });
             }
             marks.len() - 1
         });
@@ -162,14 +172,43 @@ impl Gauge {
 
     /// The log level that an operator has set, for all workers.
     pub(super) fn loglevel(&self) -> Option<Level> {
-        let number = self.counters.get(self.own_row, LOGLEVEL);
+        self.level_in(LOGLEVEL)
+    }
+
+    /// Sets such a level, or forgets it and those of plugins.
+    pub(super) fn set_loglevel(&self, level: Option<Level>) {
+        self.set_level_in(LOGLEVEL, level);
+        if level.is_none() {
+            (0..self.marks().len()).for_each(|at| self.set_level_in(own_level(at), None));
+        }
+    }
+
+    /// Sets or forgets the level of a plugin by its name in the log or in config/plugins; false if there is none.
+    pub(super) fn set_loglevel_of(&self, plugin: &str, level: Option<Level>) -> bool {
+        let marks = self.marks();
+        let is = |one: &Marked| one.plugin.eq_ignore_ascii_case(plugin) || one.name.eq_ignore_ascii_case(plugin);
+        let found = marks.iter().enumerate().filter(|(_, one)| is(one));
+        found.fold(false, |_, (at, _)| {
+            self.set_level_in(own_level(at), level);
+            true
+        })
+    }
+
+    /// The plugins with a level of their own.
+    pub(super) fn loglevels(&self) -> BTreeMap<Arc<str>, Level> {
+        let marks = self.marks();
+        let set = |(at, one): (usize, &Marked)| Some((one.plugin.clone(), self.level_in(own_level(at))?));
+        marks.iter().enumerate().filter_map(set).collect()
+    }
+
+    fn level_in(&self, column: usize) -> Option<Level> {
+        let number = self.counters.get(self.own_row, column);
         (number > 0).then(|| Level::from_number(number as i64 - 1))
     }
 
-    /// Sets or forgets such a level; sessions heed it from their next command on.
-    pub(super) fn set_loglevel(&self, level: Option<Level>) {
+    fn set_level_in(&self, column: usize, level: Option<Level>) {
         let number = level.map_or(0, |level| level as u64 + 1);
-        self.counters.set(self.own_row, LOGLEVEL, number);
+        self.counters.set(self.own_row, column, number);
     }
 
     fn count_call(&self, row: usize, mark: Mark, ruling: Ruling, took: Duration) {
@@ -185,6 +224,20 @@ impl Gauge {
             self.counters.add(row, first + ruling as usize, 1);
         }
     }
+}
+
+impl Orders for Gauge {
+    fn level(&self, mark: Mark) -> Option<Level> {
+        let own = usize::from(mark)
+            .checked_sub(1)
+            .and_then(|at| self.level_in(own_level(at)));
+        own.or_else(|| self.loglevel())
+    }
+}
+
+/// The column of a plugin's own log level.
+fn own_level(at: usize) -> usize {
+    FIRST + at * WIDTH + OWN_LEVEL
 }
 
 /// The class of a latency.
@@ -229,29 +282,14 @@ impl fmt::Display for Loud {
 pub(super) struct SeatWatch {
     gauge: Arc<Gauge>,
     notice: Notice,
-    log: Arc<Builtin>,
-    /// The level that holds without an operator's word.
-    usual: Level,
     /// The client, if the process is all its own and named for it.
     only: Option<IpAddr>,
 }
 
 impl SeatWatch {
     /// For the session that hears this notice.
-    pub(super) fn new(
-        gauge: Arc<Gauge>,
-        notice: Notice,
-        log: Arc<Builtin>,
-        usual: Level,
-        only: Option<IpAddr>,
-    ) -> SeatWatch {
-        SeatWatch {
-            gauge,
-            notice,
-            log,
-            usual,
-            only,
-        }
+    pub(super) fn new(gauge: Arc<Gauge>, notice: Notice, only: Option<IpAddr>) -> SeatWatch {
+        SeatWatch { gauge, notice, only }
     }
 }
 
@@ -261,7 +299,6 @@ impl Watch for SeatWatch {
         if let Some(ip) = self.only {
             prefork::title(format_args!("qpsmtpd worker [{ip}] {}", Loud(stage.word())));
         }
-        self.log.set_threshold(self.gauge.loglevel().unwrap_or(self.usual));
     }
 
     fn begins(&self, mark: Mark, at: Instant) {
@@ -357,7 +394,7 @@ mod tests {
 
     #[test]
     fn all_tallies_have_room() {
-        assert!(Tally::ALL.len() < LOGLEVEL && Ruling::ALL.len() <= SUM && CLASS + CLASSES <= WIDTH);
+        assert!(Tally::ALL.len() < LOGLEVEL && Ruling::ALL.len() <= SUM && OWN_LEVEL < WIDTH);
         assert!(Stage::ALL.len() < 255);
     }
 }

@@ -15,7 +15,7 @@ use crate::plugin::{Chain, Hook, Programs, load_plugins};
 use crate::plugins::REGISTER;
 use crate::prefork::{self, Confinement, Connection, Console, Fallen, Refusal, Service};
 use crate::session::channel::Channel;
-use crate::session::services::{Clock, Meter, NoMeter, Services, SideHooks};
+use crate::session::services::{Clock, Meter, NoMeter, NoOrders, Orders, Services, SideHooks};
 use crate::session::tls::Encrypt;
 use crate::session::{Peer, Session, Watch};
 use crate::smtp::{self, Entry};
@@ -83,13 +83,14 @@ impl Recipe {
         let chain = Arc::new(chain);
         faults.splice(0..0, lookup.faults());
         let tls = self.tls(&chain, &mut faults);
-        let level = self.loglevel.unwrap_or(Level::from_number(settings.loglevel.into()));
-        let set = self.gauge.as_ref().and_then(|gauge| gauge.loglevel());
+        let level = self.loglevel.unwrap_or(settings.loglevel);
+        let orders = self.gauge.clone().map(|gauge| gauge as Arc<dyn Orders>);
         let services = Services {
             clock: Clock::default(),
             dns: Arc::new(SystemDns),
-            log: Arc::new(Builtin::stderr(set.unwrap_or(level))),
+            log: Arc::new(Builtin::stderr(level)),
             hooks: chain.clone(),
+            orders: orders.unwrap_or_else(|| Arc::new(NoOrders)),
             meter: self.meter.clone().unwrap_or_else(|| Arc::new(NoMeter)),
             secret: super::secret::of(&lookup),
             lookup,
@@ -103,7 +104,6 @@ impl Recipe {
         let clerk = self.gauge.clone().map(|gauge| Clerk {
             gauge,
             lookup: services.lookup.clone(),
-            log: services.log.clone(),
             usual: level,
         });
         let generation = Generation {
@@ -235,24 +235,22 @@ impl Generation {
             false => self.services.lookup.settings(),
         };
         if self.loglevel.is_none() {
-            self.services
-                .log
-                .set_threshold(Level::from_number(settings.loglevel.into()));
+            self.services.log.set_threshold(settings.loglevel);
         }
         settings
     }
 
     /// Logs in the name of the process.
     pub(super) fn log(&self, level: Level, text: &str) {
-        if self.services.wants(level) {
-            self.services.log(&Record {
-                level,
-                number: std::process::id().into(),
-                hook: None,
-                plugin: None,
-                text: format_args!("{text}"),
-            });
-        }
+        let record = Record {
+            level,
+            number: std::process::id().into(),
+            hook: None,
+            plugin: None,
+            ordered: false,
+            text: format_args!("{text}"),
+        };
+        self.services.log(&record, 0);
     }
 
     /// Serves one session over any wire.
@@ -310,10 +308,8 @@ impl Service for Generation {
             peer.set_host(&format!("[{}]", peer.ip));
         }
         let watch = self.gauge.as_ref().map(|gauge| {
-            let usual = Level::from_number(settings.loglevel.into());
-            let (log, notice) = (self.services.log.clone(), connection.notice.clone());
             let only = (!connection.company).then_some(peer.ip);
-            let watch = SeatWatch::new(gauge.clone(), notice, log, self.loglevel.unwrap_or(usual), only);
+            let watch = SeatWatch::new(gauge.clone(), connection.notice.clone(), only);
             Box::new(watch) as Box<dyn Watch>
         });
         let tls = self.begins_with_tls(connection.listener);

@@ -92,10 +92,13 @@ pub enum Task {
     Reload,
     /// Start the program anew, which by now may be another release, and wait until that serves in the daemon's place
     Upgrade,
-    /// Set the level of the built-in log for all workers, or show it
+    /// Set up to which level is logged, by all workers, or show it
     LogLevel {
         /// LOGEMERG to LOGDEBUG, 0 to 7, or default for what the configuration says
         level: Option<String>,
+        /// The plugin whose records it holds for, as `plugins` or config/plugins names it [default: all; default
+        /// forgets those of plugins, too]
+        plugin: Option<String>,
     },
     /// End the daemon as SIGTERM does, and wait for its end
     Shutdown {
@@ -150,7 +153,10 @@ impl Task {
             Task::Drain => "drain".into(),
             Task::Reload => "reload".into(),
             Task::Upgrade => "upgrade".into(),
-            Task::LogLevel { level } => with("log-level", level.clone()),
+            Task::LogLevel { level, plugin } => {
+                let words: Vec<&str> = level.iter().chain(plugin).map(String::as_str).collect();
+                with("log-level", (!words.is_empty()).then(|| words.join(" ")))
+            }
             Task::Shutdown { now } => with("shutdown", now.then(|| "now".to_owned())),
         })
     }

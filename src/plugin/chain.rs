@@ -210,6 +210,7 @@ impl Chain {
             watch.begins(mark, began);
             began
         });
+        s.context.mark = mark;
         let (decision, ruling) = loaded.call(s, event);
         if let (Some(watch), Some(began)) = (&s.watch, began) {
             let ended = Instant::now();

@@ -22,7 +22,7 @@ use crate::log::{Builtin, Level, Record, Sink};
 use crate::mail::{Address, Extensions, Message, Params, RcptOptions, Spool, Syntax};
 use crate::session::channel::Channel;
 use crate::session::memory::MemoryWire;
-use crate::session::services::{Clock, Dns, NoMeter, Resolver, Services};
+use crate::session::services::{Clock, Dns, NoMeter, NoOrders, Resolver, Services};
 use crate::session::tls::TlsPlan;
 use crate::session::{Hello, HelloKind, Peer, Session, Transaction, Verdict};
 
@@ -121,6 +121,7 @@ impl Kit {
             log: Arc::new(Builtin::new(Level::Debug, Box::new(log.clone()))),
             hooks: chain.clone(),
             meter: Arc::new(NoMeter),
+            orders: Arc::new(NoOrders),
             tls: None,
             secret: [7; 32],
             spool: Arc::new(Spool::in_memory()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::channel::{Channel, Pending};
 use super::services::Services;
-use super::{Hello, Karma, Login, Naughty, Notes, Peer, Tls, Transaction, Watch};
+use super::{Hello, Karma, Login, Mark, Naughty, Notes, Peer, Tls, Transaction, Watch};
 use crate::config::{Lines, Map, Settings};
 use crate::log::{Level, Record};
 use crate::mail::{Address, Header, Message, Reply, Status};
@@ -22,6 +22,8 @@ pub struct Context {
     pub plugin: Option<Arc<str>>,
     /// The plugin's argument `loglevel`.
     pub loglevel: Option<Loglevel>,
+    /// The number of plugin and hook, as the watcher has it.
+    pub mark: Mark,
 }
 
 /// The common argument `loglevel`: at which level a plugin's records are written (catalogue 5).
@@ -209,36 +211,36 @@ impl Session {
     /// Whether a record of this level would go anywhere.
     pub fn wants(&self, level: Level) -> bool {
         let shown = self.context.loglevel.map_or(level, |loglevel| loglevel.apply(level));
-        self.services.wants(shown)
+        self.services.wants(shown, self.context.mark)
     }
 
     /// Logs words in the name of the plugin and hook that run.
     pub fn log(&self, level: Level, text: fmt::Arguments<'_>) {
         let level = self.context.loglevel.map_or(level, |loglevel| loglevel.apply(level));
-        if self.services.wants(level) {
-            self.services.log(&Record {
-                level,
-                number: self.number,
-                hook: self.context.hook,
-                plugin: self.context.plugin.as_deref(),
-                text,
-            });
-        }
+        let record = Record {
+            level,
+            number: self.number,
+            hook: self.context.hook,
+            plugin: self.context.plugin.as_deref(),
+            ordered: false,
+            text,
+        };
+        self.services.log(&record, self.context.mark);
     }
 
     /// Replies to the client in the place of the core (verdict DONE), and logs it as the core would.
     pub fn respond(&mut self, code: u16, status: Option<Status>, text: impl Into<Cow<'static, str>>) {
         let reply = Reply::new(code, status, text);
         let first = reply.text().lines().next().unwrap_or_default();
-        if self.services.wants(Level::Info) {
-            self.services.log(&Record {
-                level: Level::Info,
-                number: self.number,
-                hook: None,
-                plugin: None,
-                text: format_args!("{code} {first}"),
-            });
-        }
+        let record = Record {
+            level: Level::Info,
+            number: self.number,
+            hook: None,
+            plugin: None,
+            ordered: false,
+            text: format_args!("{code} {first}"),
+        };
+        self.services.log(&record, 0);
         reply.write_to(self.channel.output());
     }
 

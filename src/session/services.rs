@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::Mark;
 use super::tls::Encrypt;
 use crate::config::{Lines, Lookup, Rate};
 use crate::log::{Builtin, Level, Record};
@@ -70,6 +71,22 @@ impl Meter for NoMeter {
     }
 }
 
+/// What an operator wants to see in the log while the daemon runs, whatever is configured.
+pub trait Orders: Send + Sync {
+    /// Up to which level, of the plugin at the hook of this mark, or of all that is no plugin's with 0; none if nothing
+    /// was said.
+    fn level(&self, mark: Mark) -> Option<Level>;
+}
+
+/// Nobody says anything: for a process that serves one session.
+pub struct NoOrders;
+
+impl Orders for NoOrders {
+    fn level(&self, _: Mark) -> Option<Level> {
+        None
+    }
+}
+
 /// Hooks that are asked without a session: chains of plugins implement it.
 pub trait SideHooks: Send + Sync {
     /// Whether any plugin serves the hook config.
@@ -119,6 +136,8 @@ pub struct Services {
     pub dns: Arc<dyn Resolver>,
     /// The log that is used while no logging plugin is loaded.
     pub log: Arc<Builtin>,
+    /// What an operator wants of the log.
+    pub orders: Arc<dyn Orders>,
     /// The plugins' side hooks.
     pub hooks: Arc<dyn SideHooks>,
     /// The rates of networks of clients.
@@ -147,20 +166,27 @@ impl Services {
         self.hooks.user_config(who, name).unwrap_or_else(|| self.config(name))
     }
 
-    /// Whether a record of this level would go anywhere.
-    pub fn wants(&self, level: Level) -> bool {
-        match self.hooks.logs_up_to() {
+    /// Whether a record of this level would go anywhere, if it comes from the plugin at the hook of this mark, or from
+    /// none with 0.
+    pub fn wants(&self, level: Level, mark: Mark) -> bool {
+        match self.orders.level(mark).or_else(|| self.hooks.logs_up_to()) {
             Some(most) => level <= most,
             None => self.log.wants(level),
         }
     }
 
-    /// Logs a record: the logging plugins if there are any, else the built-in log (catalogue 5).
-    pub fn log(&self, record: &Record<'_>) {
+    /// Logs a record that is wanted: the logging plugins if there are any, else the built-in log (catalogue 5).
+    pub fn log(&self, record: &Record<'_>, mark: Mark) {
+        if !self.wants(record.level, mark) {
+            return;
+        }
+        let record = Record {
+            ordered: self.orders.level(mark).is_some(),
+            ..*record
+        };
         match self.hooks.logs_up_to() {
-            Some(most) if record.level <= most => self.hooks.log(record),
-            Some(_) => {}
-            None => self.log.take(record),
+            Some(_) => self.hooks.log(&record),
+            None => self.log.take(&record),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Client, Daemon};
+use crate::harness::{Client, Daemon, Site};
 use crate::process::{Process, eventually};
 
 impl Daemon {
@@ -263,6 +263,55 @@ fn the_log_level_holds_for_sessions_that_are_on() {
     daemon.wait_for("dispatching NOOP loudly");
     assert!(!daemon.lines().iter().any(|line| line.contains("silently")));
     assert!(daemon.refused(&["log-level", "loud"]).contains("no log level"));
+}
+
+/// Of one plugin, over reloads, whoever logs.
+#[test]
+fn the_log_level_of_a_plugin_is_its_own() {
+    for logging in ["", "logging/warn LOGERROR\n"] {
+        let site = Site::new();
+        site.config("loglevel", "4\n").config("logging", logging);
+        let daemon = Daemon::serve(site, &["--listen-address", "127.0.0.1:0", "--children", "2"]);
+        let mut client = daemon.client();
+        assert_eq!(client.message("unseen"), 250);
+        assert_eq!(
+            daemon.told(&["log-level", "debug", "rcpt_ok"]),
+            "log level of rcpt_ok LOGDEBUG\n"
+        );
+        daemon.told(&["log-level", "info", "queue/maildir"]);
+        assert_eq!(
+            daemon.told(&["log-level"]),
+            "LOGWARN\nqueue::maildir LOGINFO\nrcpt_ok LOGDEBUG\n"
+        );
+        assert_eq!(client.message("seen"), 250);
+        daemon.wait_for("(rcpt) rcpt_ok: pass");
+        assert_eq!(daemon.told(&["reload"]), "generation 2\n");
+        assert_eq!(daemon.client().message("seen again"), 250);
+        eventually("it holds for the new generation", || {
+            daemon
+                .lines()
+                .iter()
+                .filter(|line| line.contains("(rcpt) rcpt_ok: pass"))
+                .count()
+                == 2
+        });
+        assert_eq!(
+            daemon.told(&["log-level", "default", "rcpt_ok"]),
+            "log level of rcpt_ok as configured\n"
+        );
+        daemon.told(&["log-level", "default"]);
+        assert_eq!(daemon.told(&["log-level"]), "LOGWARN\n");
+        assert!(
+            daemon
+                .refused(&["log-level", "info", "rcpt_okay"])
+                .contains("there is no plugin")
+        );
+        assert!(daemon.lines().iter().all(|line| !line.contains("dispatching")));
+        // the level of all is heeded by the logging plugins, too
+        daemon.told(&["log-level", "info"]);
+        daemon.client().expect(250, "NOOP loudly");
+        daemon.wait_for("dispatching NOOP loudly");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use qpsmtpd::mail::Spool;
 use qpsmtpd::plugin::{Chain, KitDns, Loaded, Peer, Session, load_line};
 use qpsmtpd::plugins::REGISTER;
 use qpsmtpd::session::channel::Channel;
-use qpsmtpd::session::services::{Clock, Event, Meter, Services};
+use qpsmtpd::session::services::{Clock, Event, Meter, NoOrders, Services};
 use qpsmtpd::session::wire::Wire;
 use qpsmtpd::smtp::{Entry, serve};
 
@@ -67,6 +67,7 @@ pub fn session(lookup: Lookup, plugins: Vec<Loaded>, wire: Box<dyn Wire>, set: S
         log: Arc::new(Builtin::new(set.loud, Box::new(set.log))),
         hooks: chain.clone(),
         meter: Arc::new(Counter::default()),
+        orders: Arc::new(NoOrders),
         tls: None,
         secret: [7; 32],
         spool: Arc::new(set.spool),

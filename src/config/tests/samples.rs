@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{Ip, Kind, Lookup, Settings, TABLE, unknown_files};
+use crate::log::Level;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config")
@@ -107,7 +108,7 @@ fn the_samples_are_a_configuration_without_a_fault() {
         port: Some(2525),
         size_threshold: 10_000,
         spool_dir: "tmp".into(),
-        loglevel: 6,
+        loglevel: Level::Info,
         tls_before_auth: true,
         ..Settings::default()
     };

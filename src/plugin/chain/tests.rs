@@ -306,6 +306,7 @@ fn loggers_get_what_they_want_but_not_their_own() {
         number: 1,
         hook: None,
         plugin: Some("a"),
+        ordered: false,
         text: format_args!("own"),
     };
     t.s.services().hooks.log(&record);

@@ -32,6 +32,7 @@ fn write(writer: &Writer, number: u64, second: u64, text: &str) {
         number,
         hook: Some("rcpt"),
         plugin: Some("rcpt_ok"),
+        ordered: false,
         text: format_args!("{text}"),
     };
     writer.write(&record, at(second));
