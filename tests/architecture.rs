@@ -29,7 +29,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("landlock",          &["src/prefork/"]),
     ("md_5",              &["src/plugin/password.rs"]),
     // finding a byte: wherever bytes are read
-    ("memchr",            &["src/mail/", "src/session/channel.rs", "src/smtp/intake.rs", "src/plugin/mod.rs"]),
+    ("memchr",            &["src/mail/", "src/session/channel.rs", "src/session/remote.rs", "src/smtp/intake.rs", "src/plugin/mod.rs"]),
     ("mio",               &["src/net/", "src/prefork/"]),
     // users and processes; programs that plugins run
     ("nix",               &["src/prefork/", "src/plugin/program.rs", "src/daemon"]),
@@ -39,7 +39,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rustls",            &["src/net/tls"]),
     ("seccompiler",       &["src/prefork/"]),
     ("sha1",              &["src/plugin/scram.rs"]),
-    ("sha2",              &["src/plugin/scram.rs", "src/daemon/secret.rs"]),
+    ("sha2",              &["src/net/tls", "src/plugin/scram.rs", "src/daemon/secret.rs"]),
     ("sha_crypt",         &["src/plugin/password.rs"]),
     ("signal_hook",       &["src/prefork/"]),
     ("slog",              &["src/log.rs"]),

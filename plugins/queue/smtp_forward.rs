@@ -11,7 +11,7 @@ mod xclient;
 use std::time::{Duration, Instant};
 
 use crate::plugin::*;
-use link::{Broken, Link, Reply, Waits};
+use link::{Link, Reply, Waits};
 
 plugin! {
     /// Passes messages on to another SMTP server and answers what that server answers. If the connection breaks
@@ -47,9 +47,9 @@ enum Trouble {
     Unknown(String),
 }
 
-impl From<Broken> for Trouble {
-    fn from(Broken(why): Broken) -> Trouble {
-        Trouble::Nothing(why)
+impl From<Lost> for Trouble {
+    fn from(why: Lost) -> Trouble {
+        Trouble::Nothing(why.to_string())
     }
 }
 
@@ -124,7 +124,8 @@ impl SmtpForward {
             last: seconds(self.final_timeout),
             end: Instant::now() + WHOLE,
         };
-        let mut link = Link::connect(&self.host, self.port, waits)?;
+        let target = Target::parse(&self.host, self.port).map_err(Trouble::Nothing)?;
+        let mut link = Link::connect(s, &target, waits)?;
         let outcome = self.converse(&mut link, s, transaction);
         if !matches!(outcome, Err(Trouble::Nothing(_) | Trouble::Unknown(_))) {
             link.quit();
@@ -145,7 +146,7 @@ impl SmtpForward {
         let message = link.message(&transaction.message);
         let message = message.map_err(|(why, refusal)| refusal.map_or_else(|| why.into(), Trouble::Refused))?;
         // from here on the server may have the message
-        let unknown = |Broken(why)| Trouble::Unknown(why);
+        let unknown = |why: Lost| Trouble::Unknown(why.to_string());
         message.finish().map_err(|e| unknown(e.into()))?;
         let reply = link.last_reply().map_err(unknown)?;
         match reply.is_positive() || reply.is_refusal() {

@@ -3,11 +3,14 @@
 //! The only door to hickory and tokio, and the only place that is async. Nothing here runs before the fork.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::proto::rr::RData;
+use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::{RData, Record};
+use hickory_resolver::{Resolver as Hickory, TokioResolver};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::session::services::{Dns, Resolver};
@@ -32,8 +35,17 @@ impl Asker {
             .enable_all()
             .build()
             .map_err(|why| why.to_string())?;
-        let mut builder = TokioResolver::builder_tokio().map_err(|why| why.to_string())?;
+        let mut builder = match TokioResolver::builder_tokio() {
+            Ok(builder) => builder,
+            // no file: what the C library does then
+            Err(_) => {
+                let own = NameServerConfig::udp_and_tcp(IpAddr::V4(Ipv4Addr::LOCALHOST));
+                let config = ResolverConfig::from_parts(None, Vec::new(), vec![own]);
+                Hickory::builder_with_config(config, TokioRuntimeProvider::default())
+            }
+        };
         let options = builder.options_mut();
+        options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
         options.timeout = Duration::from_secs(5);
         options.attempts = 2;
         options.ndots = 0;
@@ -58,30 +70,48 @@ fn with_asker<T>(ask: impl FnOnce(&Asker) -> Dns<T>) -> Dns<T> {
     })
 }
 
+/// Asks a question, for at most `wait`, and makes of the answer what is wanted.
+fn ask<A, T>(
+    wait: Duration,
+    question: impl AsyncFnOnce(&TokioResolver) -> Result<A, NetError>,
+    found: impl FnOnce(&A) -> Vec<T>,
+) -> Dns<T> {
+    with_asker(|asker| {
+        let answer = asker
+            .runtime
+            .block_on(async { tokio::time::timeout(wait, question(&asker.resolver)).await });
+        match answer {
+            Err(_) => Dns::Failed(format!("no answer within {} s", wait.as_secs())),
+            Ok(Err(why)) if why.is_nx_domain() => Dns::NoName,
+            Ok(Err(why)) if why.is_no_records_found() => Dns::NoData,
+            Ok(Err(why)) => Dns::Failed(why.to_string()),
+            Ok(Ok(answer)) => Dns::Found(found(&answer)),
+        }
+    })
+}
+
 impl Resolver for SystemDns {
     fn reverse(&self, ip: IpAddr, wait: Duration) -> Dns<String> {
         if ip.is_loopback() {
             return Dns::Found(vec!["localhost".to_owned()]);
         }
-        with_asker(|asker| {
-            let question = asker.resolver.reverse_lookup(ip);
-            let answer = asker
-                .runtime
-                .block_on(async { tokio::time::timeout(wait, question).await });
-            match answer {
-                Err(_) => Dns::Failed(format!("no answer within {} s", wait.as_secs())),
-                Ok(Err(why)) if why.is_nx_domain() => Dns::NoName,
-                Ok(Err(why)) if why.is_no_records_found() => Dns::NoData,
-                Ok(Err(why)) => Dns::Failed(why.to_string()),
-                Ok(Ok(lookup)) => {
-                    let name = |record: &hickory_resolver::proto::rr::Record| match &record.data {
-                        RData::PTR(name) => Some(name.0.to_utf8()),
-                        _ => None,
-                    };
-                    Dns::Found(lookup.answers().iter().filter_map(name).collect())
-                }
-            }
-        })
+        let name = |record: &Record| match &record.data {
+            RData::PTR(name) => Some(name.0.to_utf8()),
+            _ => None,
+        };
+        ask(
+            wait,
+            async |resolver| resolver.reverse_lookup(ip).await,
+            |lookup| lookup.answers().iter().filter_map(name).collect(),
+        )
+    }
+
+    fn addresses(&self, host: &str, wait: Duration) -> Dns<IpAddr> {
+        ask(
+            wait,
+            async |resolver| resolver.lookup_ip(host).await,
+            |lookup| lookup.iter().collect(),
+        )
     }
 }
 

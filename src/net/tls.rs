@@ -1,14 +1,17 @@
-//! TLS at the server's side: the one door to rustls.
+//! TLS: the one door to rustls. Here is the server's side.
 //!
 //! - `wire`: an encrypted wire over any other, and the handshake;
 //! - `keys`: certificates and keys from files, kept across reloads;
 //! - `choice`: which certificate a client is shown;
-//! - `clients`: what of the client's certificate.
+//! - `clients`: what of the client's certificate;
+//! - `client`: the client's side, towards servers that we connect to; `dane`: whom TLSA records let it believe.
 //!
 //! Versions 1.2 and 1.3 alone; the key exchange X25519MLKEM768, safe from quantum computers, is preferred.
 
 mod choice;
+mod client;
 mod clients;
+mod dane;
 mod keys;
 mod wire;
 
@@ -26,6 +29,7 @@ use crate::session::tls::{Ask, Encrypt, SUITES, Tls, TlsPlan};
 use crate::session::wire::Wire;
 
 use choice::Choice;
+pub(super) use client::encrypt;
 use clients::Clients;
 pub use keys::Keyring;
 use wire::TlsWire;
@@ -134,6 +138,14 @@ fn suite_name(suite: CipherSuite) -> &'static str {
     found.map_or("unknown", |(openssl, _)| openssl)
 }
 
+/// OpenSSL's name of a version.
+fn version_name(version: Option<ProtocolVersion>) -> &'static str {
+    match version {
+        Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        _ => "TLSv1.2",
+    }
+}
+
 /// The settings of rustls for those clients.
 fn config(
     ask: Ask,
@@ -181,7 +193,7 @@ impl Encrypt for Server {
         let (_, config) = config.ok_or("no settings for this client")?;
         let tls = ServerConnection::new(config.clone()).map_err(|why| why.to_string())?;
         let mut wire = TlsWire::new(clear, tls);
-        wire.handshake(deadline)?;
+        wire.handshake(deadline).map_err(|why| why.at_client())?;
         let facts = self.facts(wire.connection());
         Ok((Box::new(wire), facts))
     }
@@ -189,10 +201,7 @@ impl Encrypt for Server {
 
 impl Server {
     fn facts(&self, tls: &ServerConnection) -> Tls {
-        let version = match tls.protocol_version() {
-            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
-            _ => "TLSv1.2",
-        };
+        let version = version_name(tls.protocol_version());
         let suite = tls.negotiated_cipher_suite();
         let group = tls.negotiated_key_exchange_group();
         let exported = tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));

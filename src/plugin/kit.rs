@@ -7,13 +7,15 @@
 //! t.rcpt("bad@example.com").denied("no such person");
 //! ```
 
+mod dial;
 mod outcome;
 
+pub use dial::KitDial;
 pub use outcome::Outcome;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Alias, Chain, Credentials, Declaration, Event, Hook, Loaded, Register, load_line};
@@ -40,21 +42,39 @@ impl Sink for Kept {
 
 /// A DNS that knows what the test told it; everything else does not exist.
 #[derive(Clone, Default)]
-pub struct KitDns(Arc<Mutex<HashMap<IpAddr, Dns<String>>>>);
+pub struct KitDns(Arc<Mutex<Answers>>);
+
+#[derive(Default)]
+struct Answers {
+    reverse: HashMap<IpAddr, Dns<String>>,
+    addresses: HashMap<String, Dns<IpAddr>>,
+}
 
 impl KitDns {
     /// The answer to a reverse question.
     pub fn reverse_is(&self, ip: &str, answer: Dns<String>) {
         if let Ok(ip) = ip.parse() {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(ip, answer);
+            self.answers().reverse.insert(ip, answer);
         }
+    }
+
+    /// The answer to the question for the addresses of a host.
+    pub fn addresses_are(&self, host: &str, answer: Dns<IpAddr>) {
+        self.answers().addresses.insert(host.to_owned(), answer);
+    }
+
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Resolver for KitDns {
     fn reverse(&self, ip: IpAddr, _: Duration) -> Dns<String> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&ip).cloned().unwrap_or(Dns::NoName)
+        self.answers().reverse.get(&ip).cloned().unwrap_or(Dns::NoName)
+    }
+
+    fn addresses(&self, host: &str, _: Duration) -> Dns<IpAddr> {
+        self.answers().addresses.get(host).cloned().unwrap_or(Dns::NoName)
     }
 }
 
@@ -67,6 +87,7 @@ pub struct Kit {
     wire: MemoryWire,
     log: Kept,
     dns: KitDns,
+    dial: KitDial,
 }
 
 impl Kit {
@@ -114,10 +135,12 @@ impl Kit {
     pub fn with(chain: Chain, lookup: Lookup) -> Kit {
         let (chain, lookup) = (Arc::new(chain), Arc::new(lookup));
         let (wire, log, dns) = (MemoryWire::default(), Kept::default(), KitDns::default());
+        let dial = KitDial::default();
         let services = Arc::new(Services {
             lookup: lookup.clone(),
             clock: Clock::default(),
             dns: Arc::new(dns.clone()),
+            dial: Arc::new(dial.clone()),
             log: Arc::new(Builtin::new(Level::Debug, Box::new(log.clone()))),
             hooks: chain.clone(),
             meter: Arc::new(NoMeter),
@@ -142,6 +165,7 @@ impl Kit {
             wire,
             log,
             dns,
+            dial,
         }
     }
 
@@ -189,6 +213,11 @@ impl Kit {
     /// The DNS that the session asks.
     pub fn dns(&self) -> &KitDns {
         &self.dns
+    }
+
+    /// The way to other servers.
+    pub fn dial(&self) -> &KitDial {
+        &self.dial
     }
 
     /// The wire, to speak before one's turn.

@@ -35,7 +35,7 @@ pub use credentials::{Credentials, Handed};
 pub use declare::*;
 pub use event::*;
 pub use hosts::*;
-pub use kit::{Kit, KitDns, Outcome};
+pub use kit::{Kit, KitDial, KitDns, Outcome};
 pub use lists::*;
 pub use load::*;
 pub use manners::*;
@@ -57,8 +57,10 @@ pub use crate::mail::{
 };
 pub use crate::session::channel::Pending;
 pub use crate::session::client::Loglevel;
+pub use crate::session::remote::{Dial, Lost, Remote, Target};
 pub use crate::session::services::Dns;
 pub use crate::session::tls::{Ask, AskAt, SUITES as TLS_SUITES, TlsPlan};
+pub use crate::session::trust::{ClientTls, RemoteTls, Roots, Tlsa, Trust, fingerprint};
 pub use crate::session::{
     ClientCertificate, Hello, HelloKind, Notes, Peer, Recipient, Session, Tls, Transaction, Verdict,
 };

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::channel::{Channel, Pending};
+use super::remote::{Lost, Remote, Target};
 use super::services::Services;
 use super::{Hello, Karma, Login, Mark, Naughty, Notes, Peer, Tls, Transaction, Watch};
 use crate::config::{Lines, Map, Settings};
@@ -174,6 +175,14 @@ impl Session {
     /// The message, to read or change it; none outside of a transaction.
     pub fn message(&mut self) -> Option<&mut Message> {
         self.transaction.as_mut().map(|transaction| &mut transaction.message)
+    }
+
+    /// Connects to another server, as a client of it.
+    ///
+    /// # Errors
+    /// Nobody answers by the deadline.
+    pub fn dial(&self, to: &Target, until: Instant) -> Result<Remote, Lost> {
+        Remote::connect(&self.services.dial, to, until)
     }
 
     /// Waits up to `wait` to see whether the client talks before its turn; a client that is silent costs the time.

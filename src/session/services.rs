@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Mark;
+use super::remote::Dial;
 use super::tls::Encrypt;
 use crate::config::{Lines, Lookup, Rate};
 use crate::log::{Builtin, Level, Record};
@@ -28,6 +29,8 @@ pub enum Dns<T> {
 pub trait Resolver: Send + Sync {
     /// The names of an address (PTR).
     fn reverse(&self, ip: IpAddr, wait: Duration) -> Dns<String>;
+    /// The addresses of a host (hosts file, AAAA and A), those of IPv6 first.
+    fn addresses(&self, host: &str, wait: Duration) -> Dns<IpAddr>;
 }
 
 /// What is counted for a network of clients over time.
@@ -134,6 +137,8 @@ pub struct Services {
     pub clock: Clock,
     /// DNS.
     pub dns: Arc<dyn Resolver>,
+    /// Connections that we make.
+    pub dial: Arc<dyn Dial>,
     /// The log that is used while no logging plugin is loaded.
     pub log: Arc<Builtin>,
     /// What an operator wants of the log.

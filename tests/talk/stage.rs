@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use qpsmtpd::config::{Lines, Lookup, Rate};
 use qpsmtpd::log::{Builtin, Level, Record, Sink};
 use qpsmtpd::mail::Spool;
-use qpsmtpd::plugin::{Chain, KitDns, Loaded, Peer, Session, load_line};
+use qpsmtpd::plugin::{Chain, KitDial, KitDns, Loaded, Peer, Session, load_line};
 use qpsmtpd::plugins::REGISTER;
 use qpsmtpd::session::channel::Channel;
 use qpsmtpd::session::services::{Clock, Event, Meter, NoOrders, Services};
@@ -64,6 +64,7 @@ pub fn session(lookup: Lookup, plugins: Vec<Loaded>, wire: Box<dyn Wire>, set: S
         lookup: Arc::new(lookup),
         clock: set.clock,
         dns: Arc::new(KitDns::default()),
+        dial: Arc::new(KitDial::default()),
         log: Arc::new(Builtin::new(set.loud, Box::new(set.log))),
         hooks: chain.clone(),
         meter: Arc::new(Counter::default()),

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::keys::names;
@@ -81,10 +82,8 @@ fn harmless(text: &str) -> String {
 }
 
 /// SHA-256 in the form of `openssl x509 -fingerprint -sha256`.
-fn fingerprint(cert: &[u8]) -> String {
-    let sum = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13();
-    let sum = sum.map(|suite| suite.common.hash_provider.hash(cert));
-    let bytes = sum.as_ref().map_or(&[][..], |sum| sum.as_ref());
+pub(super) fn fingerprint(cert: &[u8]) -> String {
+    let bytes = Sha256::digest(cert);
     bytes
         .iter()
         .map(|byte| format!("{byte:02X}"))

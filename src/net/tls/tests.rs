@@ -19,12 +19,12 @@ use crate::session::tls::AskAt;
 use crate::session::wire::Heard;
 
 /// A folder with a CA and certificates of it.
-struct Pki {
+pub(super) struct Pki {
     dir: TempDir,
 }
 
 impl Pki {
-    fn new() -> Pki {
+    pub(super) fn new() -> Pki {
         let pki = Pki {
             dir: TempDir::new().expect("a folder"),
         };
@@ -32,12 +32,12 @@ impl Pki {
         pki
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Makes `qpsmtpd-server.crt` and its key anew.
-    fn certificate(&self, host: &str, key: KeyKind) {
+    pub(super) fn certificate(&self, host: &str, key: KeyKind) {
         let order = Order {
             folder: self.dir.path().to_owned(),
             subject: Subject {
@@ -68,7 +68,7 @@ impl Pki {
         }
     }
 
-    fn plan(&self) -> TlsPlan {
+    pub(super) fn plan(&self) -> TlsPlan {
         TlsPlan {
             cert: self.file("qpsmtpd-server.crt"),
             key: self.file("qpsmtpd-server.key"),
@@ -82,7 +82,7 @@ impl Pki {
     }
 }
 
-fn built(plan: &TlsPlan) -> Arc<dyn Encrypt> {
+pub(super) fn built(plan: &TlsPlan) -> Arc<dyn Encrypt> {
     match server(plan, &Keyring::default()) {
         (Some(server), troubles) if troubles.is_empty() => server,
         (_, troubles) => panic!("{troubles:?}"),

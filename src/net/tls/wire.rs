@@ -1,27 +1,36 @@
 //! An encrypted wire over any other.
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::ops::DerefMut;
 use std::time::Instant;
 
-use rustls::{Error, PeerIncompatible, ServerConnection};
+use rustls::{ConnectionCommon, Error, PeerIncompatible, SideData};
 
 use crate::session::wire::{Heard, Wire};
 
 /// Bytes read at a time: one record of the greatest size.
 const INPUT: usize = 16 * 1024 + 256 + 5;
 
-/// A connection under TLS.
-pub(super) struct TlsWire {
+/// A connection under TLS, at either side of it.
+pub(super) struct TlsWire<T, S>
+where
+    T: DerefMut<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
     clear: Box<dyn Wire>,
-    tls: ServerConnection,
+    tls: T,
     incoming: Box<[u8]>,
     start: usize,
     end: usize,
     outgoing: Vec<u8>,
 }
 
-impl TlsWire {
-    pub(super) fn new(clear: Box<dyn Wire>, tls: ServerConnection) -> TlsWire {
+impl<T, S> TlsWire<T, S>
+where
+    T: DerefMut<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
+    pub(super) fn new(clear: Box<dyn Wire>, tls: T) -> TlsWire<T, S> {
         TlsWire {
             clear,
             tls,
@@ -33,21 +42,23 @@ impl TlsWire {
     }
 
     /// The state of rustls.
-    pub(super) fn connection(&self) -> &ServerConnection {
+    pub(super) fn connection(&self) -> &T {
         &self.tls
     }
 
-    /// Agrees with the client on everything.
+    /// Agrees with the other side on everything.
     ///
     /// # Errors
-    /// Why it came to nothing; the client has been sent the alert that belongs to it.
-    pub(super) fn handshake(&mut self, deadline: Instant) -> Result<(), String> {
+    /// Why it came to nothing; the other side has been sent the alert that belongs to it.
+    pub(super) fn handshake(&mut self, deadline: Instant) -> Result<(), Failed> {
+        // a server that has closed already may have left words that say more than the failure to write to it
+        let _ = self.send(deadline);
         while self.tls.is_handshaking() {
-            match self.advance(deadline, false).map_err(|why| words(&why))? {
+            match self.advance(deadline, false).map_err(Failed::Error)? {
                 Heard::Bytes(_) => {}
-                Heard::End => return Err("the client closed the connection".to_owned()),
-                Heard::TimedOut => return Err("not done in time".to_owned()),
-                Heard::Leaving => return Err("the daemon is ending".to_owned()),
+                Heard::End => return Err(Failed::Closed),
+                Heard::TimedOut => return Err(Failed::TimedOut),
+                Heard::Leaving => return Err(Failed::Leaving),
             }
         }
         Ok(())
@@ -67,7 +78,7 @@ impl TlsWire {
         }
         let mut rest = &self.incoming[self.start..self.end];
         let taken = self.tls.read_tls(&mut rest)?;
-        // nothing is taken after the client's good-bye
+        // nothing is taken after the other side's good-bye
         self.start = if taken == 0 { self.end } else { self.start + taken };
         let state = self.tls.process_new_packets();
         let sent = self.send(deadline);
@@ -88,6 +99,30 @@ impl TlsWire {
         let sent = self.clear.write(&self.outgoing, deadline);
         self.outgoing.clear();
         sent
+    }
+}
+
+/// Why a handshake came to nothing.
+pub(super) enum Failed {
+    /// The other side closed the connection.
+    Closed,
+    /// Not done in time.
+    TimedOut,
+    /// The daemon is ending.
+    Leaving,
+    /// Anything else.
+    Error(io::Error),
+}
+
+impl Failed {
+    /// In words, where the other side is a client.
+    pub(super) fn at_client(&self) -> String {
+        match self {
+            Failed::Closed => "the client closed the connection".to_owned(),
+            Failed::TimedOut => "not done in time".to_owned(),
+            Failed::Leaving => "the daemon is ending".to_owned(),
+            Failed::Error(why) => words(why),
+        }
     }
 }
 
@@ -112,7 +147,11 @@ fn words(why: &io::Error) -> String {
     format!("{explained} ({why})")
 }
 
-impl Wire for TlsWire {
+impl<T, S> Wire for TlsWire<T, S>
+where
+    T: DerefMut<Target = ConnectionCommon<S>> + Send,
+    S: SideData,
+{
     fn read(&mut self, buffer: &mut [u8], deadline: Instant, busy: bool) -> io::Result<Heard> {
         loop {
             match self.tls.reader().read(buffer) {
@@ -140,7 +179,11 @@ impl Wire for TlsWire {
     }
 }
 
-impl Drop for TlsWire {
+impl<T, S> Drop for TlsWire<T, S>
+where
+    T: DerefMut<Target = ConnectionCommon<S>>,
+    S: SideData,
+{
     fn drop(&mut self) {
         if self.tls.is_handshaking() {
             return;
