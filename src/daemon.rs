@@ -16,7 +16,7 @@ use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
@@ -30,7 +30,7 @@ use crate::prefork::{self, Inherited, Plan, Purpose, Service};
 
 use doors::{doors, open_doors};
 use gauge::Gauge;
-use generation::{Generation, Recipe};
+use generation::{Generation, Recipe, Voice};
 use meter::SharedMeter;
 
 pub use generation::Walls;
@@ -110,7 +110,7 @@ pub fn run(start: Start) -> ExitCode {
         }
     };
     match prepare(start, inherited, heritage.as_ref()) {
-        Ok((recipe, first, doors, plan)) => serve(&recipe, first, &doors, Plan { heritage, ..plan }),
+        Ok((recipe, first, doors, plan)) => serve(&recipe, &first, &doors, Plan { heritage, ..plan }),
         Err((exit, why)) => {
             eprintln!("{}", why.trim_end());
             if let Some(heritage) = heritage {
@@ -139,6 +139,7 @@ fn prepare(
         loglevel: start.loglevel,
         reverse_name: start.reverse_name,
         walls: start.walls,
+        voice: Voice::default(),
         keyring: Keyring::default(),
         home: prefork::home_of_server(start.plan.user.as_deref()),
     };
@@ -169,10 +170,9 @@ fn prepare(
     Ok((recipe, first, doors, plan))
 }
 
-fn serve(recipe: &Recipe, first: Generation, doors: &[doors::Door], plan: Plan) -> ExitCode {
+fn serve(recipe: &Recipe, first: &Generation, doors: &[doors::Door], plan: Plan) -> ExitCode {
     // what the master logs goes where the generation that serves logs
-    let current = Mutex::new(Arc::new(first));
-    let newest = || current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    first.takes_office();
     let mut reloading = false;
     let mut loaded = |purpose| {
         let (generation, faults) = recipe.load();
@@ -189,12 +189,10 @@ fn serve(recipe: &Recipe, first: Generation, doors: &[doors::Door], plan: Plan) 
                 warnings.for_each(|warning| generation.log(Level::Warn, &warning));
             }
         }
-        let generation = Arc::new(generation);
-        *current.lock().unwrap_or_else(PoisonError::into_inner) = generation.clone();
-        Ok(generation as Arc<dyn Service>)
+        Ok(Arc::new(generation) as Arc<dyn Service>)
     };
     ExitCode::from(prefork::run(plan, &mut loaded, &|level, text| {
-        newest().log(level_of(level), text)
+        recipe.voice.log(level_of(level), text);
     }))
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser};
 
 use crate::daemon::{Door, Start, Walls};
-use crate::prefork::Plan;
+use crate::prefork::{Plan, Trial};
 
 use bounds::Bounds;
 use manual::more;
@@ -97,6 +97,14 @@ struct Common {
     /// Seconds that transactions may go on after SIGTERM
     #[arg(long, value_name = "SECONDS", default_value_t = 30, help_heading = "Processes")]
     grace: u64,
+
+    /// Workers that get a new configuration first at HUP and reload; when they do no worse than the others, all get it
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Processes")]
+    canary: u32,
+
+    /// Seconds that they are watched
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "Processes")]
+    canary_for: u64,
 
     /// Where to make the control socket that qpsmtpctl speaks to; 'none' makes none [default: control in the spool
     /// directory]
@@ -298,6 +306,10 @@ impl Common {
             sessions: self.sessions,
             sessions_per_worker: self.lifetime.unwrap_or(100 * u64::from(self.sessions)),
             grace: Duration::from_secs(self.grace),
+            trial: (self.canary > 0).then_some(Trial {
+                workers: self.canary,
+                span: Duration::from_secs(self.canary_for),
+            }),
             ..Plan::default()
         })
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::config::Lookup;
 use crate::log::Level;
-use crate::prefork::{self, Answer, Console, Deed, Gate, House, News, Until};
+use crate::prefork::{self, Answer, Console, Deed, Gate, House, News, Trial, Until};
 
 use super::gauge::Gauge;
 use super::status;
@@ -53,8 +53,8 @@ const COMMANDS: &[(&str, &str, &str, bool)] = &[
     ),
     (
         "reload",
-        "",
-        "load the configuration anew; answers when it is in force, or with its faults",
+        "[canary N [SECONDS]]",
+        "load the configuration anew; answers when it is in force, or with its faults; tries it with N workers first",
         true,
     ),
     (
@@ -180,7 +180,7 @@ impl Clerk {
                 json,
             },
             "reload" => Answer::Wait {
-                deed: Deed::Reload,
+                deed: Deed::Reload(trial(argument, house)?),
                 until: Until::Reloaded,
                 json,
             },
@@ -226,6 +226,39 @@ impl Clerk {
         };
         let answer = ok(&Body::Text(format!("{words}\n")), json);
         Ok(Answer::Do(Deed::Log(prefork::Level::Notice, words), answer))
+    }
+}
+
+/// How to try a new configuration: as asked, or as the daemon was started to.
+fn trial(argument: &str, house: &House<'_>) -> Result<Option<Trial>, String> {
+    let plan = house.plan();
+    if argument.is_empty() {
+        return Ok(plan.trial);
+    }
+    let wrong = || format!("'{argument}' is not 'canary WORKERS' or 'canary WORKERS SECONDS'");
+    let (word, rest) = argument.split_once(' ').ok_or_else(wrong)?;
+    let (workers, seconds) = match rest.split_once(' ') {
+        Some((workers, seconds)) => (workers, Some(seconds.parse().map_err(|_| wrong())?)),
+        None => (rest, None),
+    };
+    let workers = workers.parse().map_err(|_| wrong())?;
+    if word != "canary" {
+        return Err(wrong());
+    }
+    let trial = match (seconds, plan.trial) {
+        (Some(seconds), _) => Trial {
+            workers,
+            span: Duration::from_secs(seconds),
+        },
+        (None, Some(usual)) => Trial { workers, ..usual },
+        (None, None) => Trial {
+            workers,
+            ..Trial::default()
+        },
+    };
+    match trial.workers {
+        0 => Ok(None),
+        _ => trial.of(plan.children).map(Some),
     }
 }
 
@@ -292,6 +325,12 @@ impl Console for Clerk {
         match news {
             News::Reloaded(Ok(generation)) => ok(&Body::Text(format!("generation {generation}\n")), json),
             News::Reloaded(Err(faults)) => error(&format!("not reloaded\n{faults}")),
+            News::Judged(Ok((generation, score))) => {
+                let sessions = score.sessions;
+                let words = format!("generation {generation}, promoted: no worse in {sessions} sessions\n");
+                ok(&Body::Text(words), json)
+            }
+            News::Judged(Err(why)) => error(why),
             News::Upgraded(Ok(pid)) => ok(&Body::Text(format!("process {pid} serves\n")), json),
             News::Upgraded(Err(faults)) => error(&format!("not upgraded\n{faults}")),
             News::Empty => ok(&Body::Text("no session is left\n".into()), json),

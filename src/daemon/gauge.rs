@@ -3,6 +3,7 @@
 //! A plugin at a hook has a number, its mark, for as long as the master lives, whatever generations come and go; so
 //! its totals go on over reloads. Latencies are kept in classes of powers of two of a microsecond.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::fmt::{self, Write};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::log::Level;
 use crate::plugin::{Hook, Loaded};
-use crate::prefork::{self, Counters, Fallen, Leave, Notice, Rates};
+use crate::prefork::{self, Counters, Fallen, Leave, Notice, Outcome, Rates};
 use crate::session::services::Orders;
 use crate::session::{Mark, Ruling, Stage, Tally, Watch};
 
@@ -141,6 +142,11 @@ impl Gauge {
         // the usual case is not counted by itself
         calls.rulings[0] = calls.count().saturating_sub(calls.rulings.iter().sum());
         calls
+    }
+
+    /// Where a session counts: workers that are there at the same time may share a row, if others of them leave.
+    fn row(&self, notice: &Notice) -> usize {
+        notice.row() % self.own_row.max(1)
     }
 
     /// The sum of a tally.
@@ -284,12 +290,32 @@ pub(super) struct SeatWatch {
     notice: Notice,
     /// The client, if the process is all its own and named for it.
     only: Option<IpAddr>,
+    /// What has come of the session so far.
+    outcome: Cell<Outcome>,
 }
 
 impl SeatWatch {
     /// For the session that hears this notice.
     pub(super) fn new(gauge: Arc<Gauge>, notice: Notice, only: Option<IpAddr>) -> SeatWatch {
-        SeatWatch { gauge, notice, only }
+        SeatWatch {
+            gauge,
+            notice,
+            only,
+            outcome: Cell::default(),
+        }
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Outcome)) {
+        let mut outcome = self.outcome.get();
+        change(&mut outcome);
+        self.outcome.set(outcome);
+    }
+}
+
+impl Drop for SeatWatch {
+    fn drop(&mut self) {
+        self.note(|outcome| outcome.failed |= std::thread::panicking());
+        self.notice.conclude(self.outcome.get());
     }
 }
 
@@ -306,7 +332,8 @@ impl Watch for SeatWatch {
     }
 
     fn ended(&self, mark: Mark, ruling: Ruling, took: Duration) {
-        self.gauge.count_call(self.notice.row(), mark, ruling, took);
+        self.note(|outcome| outcome.failed |= matches!(ruling, Ruling::Error | Ruling::Panic));
+        self.gauge.count_call(self.gauge.row(&self.notice), mark, ruling, took);
     }
 
     fn rests(&self) {
@@ -314,7 +341,13 @@ impl Watch for SeatWatch {
     }
 
     fn count(&self, what: Tally, by: u64) {
-        self.gauge.counters.add(self.notice.row(), what as usize, by);
+        self.note(|outcome| match what {
+            Tally::Accepted => outcome.accepted = true,
+            Tally::Soft => outcome.put_off = true,
+            Tally::Hard => outcome.refused = true,
+            _ => {}
+        });
+        self.gauge.counters.add(self.gauge.row(&self.notice), what as usize, by);
     }
 
     fn deciding(&self, parts: &dyn Fn(&mut dyn Hasher)) -> (u64, bool) {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::{Fault, Lookup, Settings};
@@ -36,8 +36,23 @@ pub(super) struct Generation {
     watch: overload::Watch,
     gauge: Option<Arc<Gauge>>,
     clerk: Option<Clerk>,
+    voice: Voice,
     /// By the number of the listener: whether TLS comes first there.
     implicit_tls: Vec<bool>,
+}
+
+/// By whom the master logs: the generation that serves, whatever others are on trial.
+#[derive(Clone, Default)]
+pub(super) struct Voice(Arc<Mutex<Option<Arc<Services>>>>);
+
+impl Voice {
+    /// Logs in the name of the process.
+    pub(super) fn log(&self, level: Level, text: &str) {
+        let services = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(services) = services {
+            say(&services, level, text);
+        }
+    }
 }
 
 /// The kinds of confinement to use.
@@ -57,6 +72,8 @@ pub(super) struct Recipe {
     pub(super) reverse_name: bool,
     /// How workers are confined.
     pub(super) walls: Walls,
+    /// Who speaks for the master.
+    pub(super) voice: Voice,
     /// Who counts for all workers; none for a process that serves one session.
     pub(super) meter: Option<Arc<dyn Meter>>,
     /// What is counted for displays; none for a process that serves one session.
@@ -109,6 +126,7 @@ impl Recipe {
         });
         let generation = Generation {
             clerk,
+            voice: self.voice.clone(),
             chain,
             services: Arc::new(services),
             loglevel: self.loglevel,
@@ -243,15 +261,7 @@ impl Generation {
 
     /// Logs in the name of the process.
     pub(super) fn log(&self, level: Level, text: &str) {
-        let record = Record {
-            level,
-            number: std::process::id().into(),
-            hook: None,
-            plugin: None,
-            ordered: false,
-            text: format_args!("{text}"),
-        };
-        self.services.log(&record, 0);
+        say(&self.services, level, text);
     }
 
     /// Serves one session over any wire.
@@ -281,6 +291,18 @@ impl Generation {
         }
         smtp::serve(session, &self.chain, entry);
     }
+}
+
+fn say(services: &Services, level: Level, text: &str) {
+    let record = Record {
+        level,
+        number: std::process::id().into(),
+        hook: None,
+        plugin: None,
+        ordered: false,
+        text: format_args!("{text}"),
+    };
+    services.log(&record, 0);
 }
 
 impl Service for Generation {
@@ -334,6 +356,11 @@ impl Service for Generation {
 
     fn console(&self) -> Option<&dyn Console> {
         self.clerk.as_ref().map(|clerk| clerk as &dyn Console)
+    }
+
+    fn takes_office(&self) {
+        let mut voice = self.voice.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *voice = Some(self.services.clone());
     }
 
     fn confinement(&self) -> Confinement {

@@ -89,7 +89,15 @@ pub enum Task {
     /// Send new clients away with 421, and wait until no session is left; continue undoes it
     Drain,
     /// Load the configuration anew, and wait until it is in force; prints the faults if it is not sound
-    Reload,
+    Reload {
+        /// Give it to so many workers first, and to all when these do no worse than the others: in what they accept,
+        /// put off and refuse, in errors and crashes; 0 to all at once [default: --canary of the daemon]
+        #[arg(long, value_name = "N")]
+        canary: Option<u32>,
+        /// Watch them so long: 60, 60s, 5m, 1h [default: --canary-for of the daemon]
+        #[arg(long = "for", value_name = "TIME", requires = "canary", value_parser = span)]
+        span: Option<Duration>,
+    },
     /// Start the program anew, which by now may be another release, and wait until that serves in the daemon's place
     Upgrade,
     /// Set up to which level is logged, by all workers, or show it
@@ -132,6 +140,22 @@ impl Control {
     }
 }
 
+/// A time: seconds, or a number with its unit.
+fn span(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, "s"),
+    };
+    let seconds = match unit {
+        "m" => 60,
+        "h" => 3600,
+        _ => 1,
+    };
+    let number = number.parse::<u32>().ok().filter(|number| *number > 0);
+    let number = number.ok_or_else(|| format!("'{text}' is no time (60, 60s, 5m or 1h)"))?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
 impl Task {
     /// What the master is asked; none for what needs no master, or more than one question.
     fn question(&self) -> Option<String> {
@@ -151,7 +175,10 @@ impl Task {
             Task::Pause => "pause".into(),
             Task::Continue => "continue".into(),
             Task::Drain => "drain".into(),
-            Task::Reload => "reload".into(),
+            Task::Reload { canary, span } => {
+                let seconds = span.map_or_else(String::new, |span| format!(" {}", span.as_secs()));
+                with("reload", canary.map(|workers| format!("canary {workers}{seconds}")))
+            }
             Task::Upgrade => "upgrade".into(),
             Task::LogLevel { level, plugin } => {
                 let words: Vec<&str> = level.iter().chain(plugin).map(String::as_str).collect();
@@ -159,5 +186,35 @@ impl Task {
             }
             Task::Shutdown { now } => with("shutdown", now.then(|| "now".to_owned())),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(words: &[&str]) -> Option<String> {
+        let whole = [&["qpsmtpctl"], words].concat();
+        Control::try_parse_from(whole).ok()?.task.question()
+    }
+
+    #[test]
+    fn a_reload_may_be_tried_first() {
+        let asked = |words: &[&str]| question(words).unwrap_or_default();
+        assert_eq!(asked(&["reload"]), "reload");
+        assert_eq!(asked(&["reload", "--canary", "2"]), "reload canary 2");
+        assert_eq!(
+            asked(&["reload", "--canary", "2", "--for", "60s"]),
+            "reload canary 2 60"
+        );
+        assert_eq!(asked(&["reload", "--canary", "0"]), "reload canary 0");
+        assert_eq!(question(&["reload", "--for", "60s"]), None);
+    }
+
+    #[test]
+    fn times_have_units() {
+        let seconds = |text: &str| span(text).ok().map(|span| span.as_secs());
+        assert_eq!(["60", "60s", "5m", "1h"].map(seconds), [60, 60, 300, 3600].map(Some));
+        assert_eq!(["", "s", "0", "-1", "1d", "1.5h"].map(seconds), [None; 6]);
     }
 }

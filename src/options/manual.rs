@@ -24,7 +24,8 @@ const DAEMON: &[Section] = &[
             (
                 "HUP",
                 "load configuration and plugins anew: idle workers are replaced at once, busy ones after their session; \
-                 a faulty configuration is logged and changes nothing",
+                 a faulty configuration is logged and changes nothing; with --canary some workers get it first, and the \
+                 others only if those do no worse",
             ),
             (
                 "USR2",

@@ -3,6 +3,8 @@
 //! It is made before the first fork. A worker writes only its own row and seats, the master clears
 //! those of the workers it has reaped; every field is an atomic and nobody ever waits for a lock.
 
+mod row;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -16,6 +18,8 @@ use super::pool::Present;
 use super::seat::{Census, Client, Doing, Grouping, Limits, Seat, admit};
 use super::sys::Shared;
 
+pub(super) use row::{Order, Row, State};
+
 /// What all processes share once.
 #[derive(Default)]
 #[repr(C, align(64))]
@@ -28,113 +32,10 @@ pub(super) struct Head {
     told: AtomicU64,
     /// Whether new clients are served, see [`Gate`].
     gate: AtomicU32,
-}
-
-/// One worker's row.
-#[derive(Default)]
-#[repr(C, align(64))]
-pub(super) struct Row {
-    pid: AtomicU32,
-    generation: AtomicU32,
-    state: AtomicU32,
-    order: AtomicU32,
-    /// When an order must have been carried out, milliseconds since the board was made.
-    deadline: AtomicU64,
-    served: AtomicU64,
-    empty: AtomicU64,
-    /// Sessions that are on, of a worker that may have several.
-    sessions: AtomicU64,
-    /// How many of its seats have been used; those behind are free.
-    places: AtomicU64,
-}
-
-/// What a worker is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(super) enum State {
-    /// There is no worker here.
-    None,
-    /// Forked, not yet waiting for connections.
-    Starting,
-    /// Waiting for a connection.
-    Idle,
-    /// Serving all the sessions it can.
-    Busy,
-}
-
-/// What the master wants of a worker. Later ones outrank earlier ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u32)]
-pub(super) enum Order {
-    /// To go on.
-    None,
-    /// To leave when the present session is over.
-    Retire,
-    /// To end sessions that are between transactions, and the others until the deadline.
-    Finish,
-    /// To end at once.
-    Now,
-}
-
-impl Row {
-    pub(super) fn state(&self) -> State {
-        match self.state.load(SeqCst) {
-            1 => State::Starting,
-            2 => State::Idle,
-            3 => State::Busy,
-            _ => State::None,
-        }
-    }
-
-    pub(super) fn set_state(&self, state: State) {
-        self.state.store(state as u32, SeqCst);
-    }
-
-    pub(super) fn order(&self) -> Order {
-        match self.order.load(SeqCst) {
-            0 => Order::None,
-            1 => Order::Retire,
-            2 => Order::Finish,
-            _ => Order::Now,
-        }
-    }
-
-    /// The worker's process.
-    pub(super) fn pid(&self) -> u32 {
-        self.pid.load(SeqCst)
-    }
-
-    pub(super) fn generation(&self) -> u32 {
-        self.generation.load(SeqCst)
-    }
-
-    /// Sessions served so far; the worker counts one when it begins.
-    pub(super) fn served(&self) -> u64 {
-        self.served.load(SeqCst)
-    }
-
-    /// Sessions that are on, if this worker may have several; else its state tells.
-    pub(super) fn sessions(&self) -> u64 {
-        self.sessions.load(SeqCst)
-    }
-
-    /// Written by the worker, one thread at a time.
-    pub(super) fn set_sessions(&self, on: u64) {
-        self.sessions.store(on, SeqCst);
-    }
-
-    pub(super) fn count_session(&self) -> u64 {
-        self.served.fetch_add(1, SeqCst) + 1
-    }
-
-    /// Wake-ups that found no connection to accept.
-    pub(super) fn empty(&self) -> u64 {
-        self.empty.load(SeqCst)
-    }
-
-    pub(super) fn count_empty(&self) {
-        self.empty.fetch_add(1, SeqCst);
-    }
+    /// The generation that is on trial beside the present one; 0 for none.
+    canary: AtomicU32,
+    /// How many rows have been used; those behind are free.
+    rows: AtomicU64,
 }
 
 /// The scoreboard.
@@ -145,6 +46,8 @@ pub(super) struct Board {
     seats_per_row: usize,
     group: Grouping,
     made: Instant,
+    /// The master of this process: itself, or the one that has forked it.
+    master: u32,
 }
 
 impl Board {
@@ -162,6 +65,7 @@ impl Board {
             seats_per_row: sessions,
             group: Grouping::new(prefix, (24, 48)),
             made: Instant::now(),
+            master: std::process::id(),
         })
     }
 
@@ -180,11 +84,20 @@ impl Board {
         &self.seats[row * self.seats_per_row + place]
     }
 
-    /// Writes a new worker into row `row`; called before the fork, so that the child finds it.
+    /// Takes a free row for a worker of this master; none if there is none.
+    pub(super) fn claim(&self) -> Option<usize> {
+        let free = |row: &Row| row.master.compare_exchange(0, self.master, SeqCst, SeqCst).is_ok();
+        self.rows.iter().position(free)
+    }
+
+    /// Writes a new worker into a row that was claimed; called before the fork, so that the child finds it.
     pub(super) fn engage(&self, row: usize, generation: u32) {
-        self.clear(row);
-        self.rows[row].generation.store(generation, SeqCst);
-        self.rows[row].set_state(State::Starting);
+        self.empty(row);
+        self.head[0].rows.fetch_max(row as u64 + 1, SeqCst);
+        let row = &self.rows[row];
+        row.master.store(self.master, SeqCst);
+        row.generation.store(generation, SeqCst);
+        row.set_state(State::Starting);
     }
 
     /// Writes the process id of the worker in row `row`; parent and child both do it.
@@ -194,8 +107,6 @@ impl Board {
 
     /// The sessions of a worker that is no more, before its row is cleared.
     pub(super) fn fallen(&self, row: usize) -> Vec<Fallen> {
-        let used = self.rows[row].places.load(SeqCst) as usize;
-        let seats = (0..used).map(|place| self.seat(row, place));
         let fallen = |seat: &Seat| {
             Some(Fallen {
                 occupant: seat.occupant()?,
@@ -204,40 +115,42 @@ impl Board {
                 message: seat.message(),
             })
         };
-        seats.filter_map(fallen).collect()
+        self.used(row).iter().filter_map(fallen).collect()
     }
 
-    /// Clears row and seats of a worker that is no more.
+    /// Clears row and seats of a worker that is no more, for another one.
     pub(super) fn clear(&self, row: usize) {
-        for place in 0..self.seats_per_row {
-            self.seat(row, place).clear();
-        }
-        let row = &self.rows[row];
-        row.set_state(State::None);
-        for field in [&row.pid, &row.generation, &row.order] {
-            field.store(0, SeqCst);
-        }
-        for field in [&row.deadline, &row.served, &row.empty, &row.sessions, &row.places] {
-            field.store(0, SeqCst);
-        }
+        self.empty(row);
+        self.rows[row].master.store(0, SeqCst);
     }
 
-    /// How many workers there are, and how many connections they will take. One that has an order takes none, and
-    /// all of an old generation have one.
-    pub(super) fn present(&self) -> Present {
-        self.rows
-            .iter()
-            .fold(Present::default(), |count, row| match row.state() {
-                State::None => count,
-                State::Starting | State::Idle if row.order() == Order::None => Present {
-                    living: count.living + 1,
-                    idle: count.idle + (self.seats_per_row as u32).saturating_sub(row.sessions() as u32),
-                },
-                _ => Present {
-                    living: count.living + 1,
-                    ..count
-                },
-            })
+    fn empty(&self, row: usize) {
+        self.used(row).iter().for_each(Seat::clear);
+        self.rows[row].clear();
+    }
+
+    /// The workers of this master: those of this generation that stay, how many connections they will take, and how
+    /// many workers' worth of sessions those have that leave. One that has an order takes no connection.
+    pub(super) fn present(&self, generation: u32) -> Present {
+        let seats = self.seats_per_row as u32;
+        let (mut count, mut leaving) = (Present::default(), 0);
+        for (_, row) in self.used_rows().filter(|(_, row)| row.master() == self.master) {
+            let (state, stays) = (row.state(), row.order() == Order::None);
+            match state {
+                State::None => {}
+                // whoever serves one at a time is in the way as long as it is there
+                _ if !stays && seats == 1 => leaving += 1,
+                _ if !stays => leaving += row.sessions() as u32,
+                _ if row.generation() != generation => {}
+                State::Starting | State::Idle => {
+                    count.living += 1;
+                    count.idle += seats.saturating_sub(row.sessions() as u32);
+                }
+                State::Busy => count.living += 1,
+            }
+        }
+        count.leaving = leaving / seats;
+        count
     }
 
     /// Gives a worker an order, unless a higher one stands; `true` if that is news, of which the worker must still
@@ -268,20 +181,31 @@ impl Board {
         self.head[0].refused.load(SeqCst)
     }
 
-    /// All seats, with row and place.
+    /// All seats that have been used, with row and place.
     pub(super) fn all_seats(&self) -> impl Iterator<Item = (usize, usize, &Seat)> {
-        let seats = self.seats.iter().enumerate();
-        seats.map(|(at, seat)| (at / self.seats_per_row, at % self.seats_per_row, seat))
+        let seats = |row: usize| self.used(row).iter().enumerate();
+        self.used_rows()
+            .flat_map(move |(row, _)| seats(row).map(move |(place, seat)| (row, place, seat)))
     }
 
     /// How many sessions are on.
     pub(super) fn busy(&self) -> usize {
-        self.seats.iter().filter(|seat| seat.occupant().is_some()).count()
+        self.used_seats().filter(|seat| seat.occupant().is_some()).count()
     }
 
     /// Whether no session is on.
     pub(super) fn is_empty(&self) -> bool {
-        self.seats.iter().all(|seat| seat.occupant().is_none())
+        self.busy() == 0
+    }
+
+    /// The generation that is on trial; 0 for none.
+    pub(super) fn canary(&self) -> u32 {
+        self.head[0].canary.load(SeqCst)
+    }
+
+    /// Puts a generation on trial, or with 0 none.
+    pub(super) fn set_canary(&self, generation: u32) {
+        self.head[0].canary.store(generation, SeqCst);
     }
 
     /// Whether new clients are served. A worker asks after it has taken a seat: then either it sees that the gate is
@@ -305,12 +229,22 @@ impl Board {
         Doing { what, since }
     }
 
+    /// The rows that have been used since the board was made; more may be while this goes on.
+    fn used_rows(&self) -> impl Iterator<Item = (usize, &Row)> {
+        let used = |(row, _): &(usize, &Row)| (*row as u64) < self.head[0].rows.load(SeqCst);
+        self.rows.iter().enumerate().take_while(used)
+    }
+
+    /// The seats of a row that have been used since its worker was born.
+    fn used(&self, row: usize) -> &[Seat] {
+        let used = self.rows[row].places.load(SeqCst) as usize;
+        let first = row * self.seats_per_row;
+        &self.seats[first..first + used.min(self.seats_per_row)]
+    }
+
     /// The seats that have been used since their workers were born; rows are read when their turn comes.
     fn used_seats(&self) -> impl Iterator<Item = &Seat> {
-        self.rows.iter().enumerate().flat_map(|(row, used)| {
-            let first = row * self.seats_per_row;
-            &self.seats[first..first + used.places.load(SeqCst) as usize]
-        })
+        self.used_rows().flat_map(|(row, _)| self.used(row))
     }
 
     /// Lets a client take a seat, or not; the seat is free again when the result is dropped.
@@ -324,6 +258,7 @@ impl Board {
         let mine = row * self.seats_per_row + place;
         let now = self.made.elapsed().as_millis() as u64;
         let client = Client { peer, listener, now };
+        self.head[0].rows.fetch_max(row as u64 + 1, SeqCst);
         self.rows[row].places.fetch_max(place as u64 + 1, SeqCst);
         let census = admit(
             &self.seats[mine],

@@ -165,6 +165,20 @@ impl Control {
         }
     }
 
+    /// Lets those who wait for the one wait for the other instead.
+    pub(super) fn let_wait_on(&mut self, one: Until, other: Until) {
+        for (until, _) in self
+            .clients
+            .iter_mut()
+            .flatten()
+            .filter_map(|client| client.waits.as_mut())
+        {
+            if *until == one {
+                *until = other;
+            }
+        }
+    }
+
     /// Gives news to those who wait for it, who must then be heeded.
     pub(super) fn tell(&mut self, news: &News, console: &dyn Console) -> Vec<Token> {
         let mut told = Vec::new();

@@ -1,5 +1,7 @@
 //! The workers as the master knows them: their births, their deaths, what they are told.
 
+mod generations;
+
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -12,10 +14,13 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::board::{Board, Order, State};
-use super::pool::{Throttle, Wanted, births, died_young};
+use super::canary::Score;
+use super::pool::{Throttle, Wanted, died_young};
 use super::post::{GROWN, Post, TERM};
 use super::signals::Held;
 use super::{Fallen, Level, Log, Service, sys};
+
+use generations::Canary;
 
 /// A worker as the master knows it.
 struct Hand {
@@ -36,6 +41,11 @@ pub(super) struct Crew {
     throttle: Throttle,
     /// Which generation is the present one.
     generation: u32,
+    /// Which one is the newest there was.
+    newest: u32,
+    canary: Option<Canary>,
+    /// What came of the sessions of those of the present generation that are no more.
+    past: Score,
 }
 
 /// What a child finds itself with: its line to the master, and signals held back.
@@ -51,6 +61,9 @@ impl Crew {
             grace,
             throttle: Throttle::default(),
             generation: 1,
+            newest: 1,
+            canary: None,
+            past: Score::default(),
         }
     }
 
@@ -59,9 +72,12 @@ impl Crew {
         if self.throttle.holds(Instant::now()).is_some() {
             return None;
         }
-        for _ in 0..births(self.wanted, self.board.present()) {
-            let row = self.hands.iter().position(Option::is_none)?;
-            match self.bear(row, registry) {
+        while let Some(generation) = self.wanted() {
+            let Some(row) = self.board.claim() else {
+                self.make_room(log);
+                return None;
+            };
+            match self.bear(row, generation, registry) {
                 Ok(None) => {}
                 Ok(newborn) => return newborn,
                 Err(e) => {
@@ -95,20 +111,12 @@ impl Crew {
         &self.board
     }
 
-    /// Begins a new generation; those of the old one leave when they have nothing to do.
-    pub(super) fn renew(&mut self) {
-        self.generation += 1;
-        self.throttle.relax();
-        self.order_all(Order::Retire, Instant::now());
-        self.wake_all();
-    }
-
     /// Forks the worker of `row`; in the child returns what it is born with.
-    fn bear(&mut self, row: usize, registry: &Registry) -> io::Result<Option<Newborn>> {
+    fn bear(&mut self, row: usize, generation: u32, registry: &Registry) -> io::Result<Option<Newborn>> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         theirs.set_nonblocking(true)?;
-        self.board.engage(row, self.generation);
+        self.board.engage(row, generation);
         let held = Held::all()?;
         let Some(pid) = sys::fork()? else {
             let (board, grace) = (Arc::clone(&self.board), self.grace);
@@ -193,18 +201,25 @@ impl Crew {
         );
         let crashed = !told && !matches!(status, WaitStatus::Exited(..));
         let fallen = if crashed { self.board.fallen(row) } else { Vec::new() };
+        let (generation, score) = (seen.generation(), seen.score());
         self.board.clear(row);
+        if generation == self.generation {
+            self.past = self.past.plus(score);
+        } else if let Some(canary) = self.canary.as_mut().filter(|canary| canary.generation == generation) {
+            canary.past = canary.past.plus(score);
+            if !told && status != WaitStatus::Exited(pid, 0) {
+                canary
+                    .broken
+                    .get_or_insert_with(|| format!("its worker {pid} {}", end_of(status)));
+            }
+        }
         match status {
-            WaitStatus::Signaled(_, signal, _) => {
-                log(Level::Error, &format!("worker {pid} was killed by {signal}"));
-            }
-            WaitStatus::Exited(_, code) if code != 0 => {
-                log(Level::Error, &format!("worker {pid} ended with code {code}"));
-            }
-            _ => {}
+            WaitStatus::Exited(_, 0) => {}
+            status => log(Level::Error, &format!("worker {pid} {}", end_of(status))),
         }
         if young
             && !ending
+            && generation == self.generation
             && let Some(pause) = self.throttle.lengthen(now)
         {
             let words = format!("worker {pid} died young; no new workers for {} s", pause.as_secs());
@@ -215,9 +230,14 @@ impl Crew {
 
     /// Writes an order for every worker, which must then be woken.
     pub(super) fn order_all(&mut self, order: Order, deadline: Instant) {
-        for (row, hand) in self.hands.iter_mut().enumerate() {
-            if let Some(hand) = hand {
-                hand.unaware |= self.board.give(row, order, deadline);
+        let rows = self.rows_of(|_| true);
+        self.order(&rows, order, deadline);
+    }
+
+    fn order(&mut self, rows: &[usize], order: Order, deadline: Instant) {
+        for row in rows {
+            if let Some(hand) = &mut self.hands[*row] {
+                hand.unaware |= self.board.give(*row, order, deadline);
             }
         }
     }
@@ -262,6 +282,15 @@ fn record(fallen: &[Fallen], pid: Pid, service: &dyn Service, log: Log<'_>) {
             Level::Error,
             &format!("crash of {pid}: session {number} with {peer}{words}"),
         );
+    }
+}
+
+/// How a process has ended.
+fn end_of(status: WaitStatus) -> String {
+    match status {
+        WaitStatus::Signaled(_, signal, _) => format!("was killed by {signal}"),
+        WaitStatus::Exited(_, code) => format!("ended with code {code}"),
+        other => format!("is {other:?}"),
     }
 }
 

@@ -83,7 +83,8 @@ impl Host<'_> {
             (self.log)(Level::Critical, &words);
         }
         drop(taken);
-        if self.post.board.gate() != Gate::Open {
+        let canary = self.post.board.canary();
+        if self.post.board.gate() != Gate::Open || canary != 0 && self.post.row().generation() == canary {
             self.post.report(LEFT);
         }
         ended.is_ok()

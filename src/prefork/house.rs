@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::board::{Board, Order, State};
+use super::canary::{Score, Trial};
 use super::{Level, Plan};
 
 /// Whether new clients are served.
@@ -59,11 +60,23 @@ pub struct SessionView {
     pub task: (u16, Duration),
 }
 
+/// A configuration on trial as others see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrialView {
+    /// Its number.
+    pub generation: u32,
+    /// How many workers have it.
+    pub workers: u32,
+    /// When the trial is over.
+    pub until: Instant,
+}
+
 /// A look at everything, at one moment.
 pub struct House<'a> {
     pub(super) board: &'a Board,
     pub(super) plan: &'a Plan,
     pub(super) generation: u32,
+    pub(super) trial: Option<TrialView>,
     /// When the master began.
     pub(super) began: Instant,
     /// Whether the daemon has been told to end.
@@ -133,6 +146,11 @@ impl House<'_> {
         self.generation
     }
 
+    /// The configuration that is on trial.
+    pub fn trial(&self) -> Option<TrialView> {
+        self.trial
+    }
+
     /// How long the master has lived.
     pub fn uptime(&self) -> Duration {
         self.began.elapsed()
@@ -154,8 +172,8 @@ impl House<'_> {
 pub enum Deed {
     /// To open or close the gate.
     Gate(Gate),
-    /// To load the configuration anew.
-    Reload,
+    /// To load the configuration anew, for all workers or on trial first.
+    Reload(Option<Trial>),
     /// To let the program be started anew and take this master's place.
     Upgrade,
     /// To end, within this time.
@@ -171,6 +189,8 @@ pub enum Deed {
 pub enum News {
     /// A reload has ended: the number of the new generation, or the faults.
     Reloaded(Result<u32, String>),
+    /// A trial has ended: the number of the generation that all workers get, with what it has done, or why they do not.
+    Judged(Result<(u32, Score), String>),
     /// An upgrade has ended: the process of the new master, or why there is none.
     Upgraded(Result<i32, String>),
     /// No session is left.
@@ -202,6 +222,8 @@ pub enum Answer {
 pub enum Until {
     /// The end of a reload.
     Reloaded,
+    /// The end of a trial.
+    Judged,
     /// The end of an upgrade.
     Upgraded,
     /// The end of the last session.
@@ -213,6 +235,7 @@ impl News {
     pub(super) fn ends(&self) -> Until {
         match self {
             News::Reloaded(_) => Until::Reloaded,
+            News::Judged(_) => Until::Judged,
             News::Upgraded(_) => Until::Upgraded,
             News::Empty => Until::Empty,
         }

@@ -4,6 +4,7 @@
 //! follows from what is then to be seen. There is no periodic work.
 
 mod desk;
+mod reload;
 mod succession;
 
 use std::io;
@@ -20,24 +21,21 @@ use super::board::{Board, Order};
 use super::companion::{self, Companion};
 use super::control::{self, Control};
 use super::crew::Crew;
-use super::house::News;
 use super::listen::close_for_all;
 use super::notify::Notifier;
 use super::pidfile::PidFile;
-use super::probe::Probe;
 use super::refuse::refuse;
 use super::signals::Signals;
-use super::start::{Prepared, Start, load_soundly, prepare};
+use super::start::{Prepared, Start, prepare};
 use super::worker::{Seed, work};
-use super::{Level, Load, Log, Plan, Purpose, Refusal, Service, title};
+use super::{Level, Load, Log, Plan, Refusal, Service, title};
 
 use desk::Desk;
+use reload::{PROBE, Reload};
 use succession::{SUCCESSOR, Succession};
 
 /// The signals; workers are numbered from 0.
 const SIGNALS: Token = Token(usize::MAX - 1);
-/// The child that tries a new generation.
-const PROBE: Token = Token(usize::MAX - 2);
 /// How often the master's title is brought up to date, if it has one.
 const TITLE: Duration = Duration::from_secs(1);
 /// Between the end of the grace time and the killing: sessions still say goodbye in it.
@@ -79,7 +77,8 @@ struct Stop {
 
 /// How things stand, for the service manager.
 fn status(crew: &Crew) -> String {
-    let workers = crew.board().present().living;
+    let present = crew.board().present(crew.generation());
+    let workers = present.living + present.leaving;
     format!("generation {}, {workers} workers", crew.generation())
 }
 
@@ -92,9 +91,7 @@ struct Master {
     signals: Signals,
     service: Arc<dyn Service>,
     stop: Option<Stop>,
-    probe: Option<Probe>,
-    /// Someone has asked for another reload while one was tried.
-    reload_again: bool,
+    reload: Reload,
     pid_file: Option<PidFile>,
     launch: Option<Launch>,
     nice: Option<i32>,
@@ -119,7 +116,7 @@ impl Master {
             home,
             root,
         } = start;
-        let board = Board::new(plan.children as usize, plan.sessions.max(1) as usize, plan.ipv6_prefix)?
+        let board = Board::new(plan.rows(), plan.sessions.max(1) as usize, plan.ipv6_prefix)?
             .with_networks(plan.ipv6_prefix, plan.net_prefixes);
         let crew = Crew::new(Arc::new(board), plan.wanted(), plan.grace);
         let mut signals = Signals::listen(&[SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR2])?;
@@ -139,8 +136,7 @@ impl Master {
             signals,
             service,
             stop: None,
-            probe: None,
-            reload_again: false,
+            reload: Reload::default(),
             pid_file,
             launch,
             nice,
@@ -165,13 +161,13 @@ impl Master {
                 drop(self);
                 std::process::exit(companion::live(newborn, &service, log).into());
             }
-            self.take_over(log);
+            self.take_over(load, log);
             if !self.succession.is_waited_for() && !std::mem::replace(&mut announced, true) {
                 self.announce(log);
             }
             if let Err(e) = self.wait(load, log) {
                 log(Level::Critical, &format!("the master cannot wait for events: {e}"));
-                self.end(Duration::ZERO, log);
+                self.end(Duration::ZERO, load, log);
             }
             if self.stop.is_some() && self.crew.is_gone() {
                 self.clear_desk();
@@ -190,9 +186,13 @@ impl Master {
             return None;
         }
         let (post, held) = self.crew.fill(self.poll.registry(), log)?;
+        let service = match post.row().generation() == self.crew.generation() {
+            true => &self.service,
+            false => self.reload.on_trial().unwrap_or(&self.service),
+        };
         Some(Seed {
             plan: Rc::clone(&self.plan),
-            service: Arc::clone(&self.service),
+            service: Arc::clone(service),
             listeners: Rc::clone(&self.listeners),
             inherited: self.inherited,
             post,
@@ -230,6 +230,7 @@ impl Master {
             }
         }
         self.heed_probe(load, log);
+        self.watch_canary(load, log);
         self.heed_successor(load, log);
         self.look_for_emptiness(load, log);
         let status = || status(&self.crew);
@@ -260,9 +261,9 @@ impl Master {
         let moment = match &self.stop {
             Some(stop) => stop.deadline.filter(|_| !stop.killed).map(|at| at + LAST_WORDS),
             None => {
-                let overdue = self.probe.as_ref().map(Probe::deadline);
                 let due = self.desk.due().into_iter().chain(self.succession.due());
-                self.crew.births_held().into_iter().chain(overdue).chain(due).min()
+                let due = due.chain(self.reload.due());
+                self.crew.births_held().into_iter().chain(due).min()
             }
         };
         let title = title::has_title().then(|| Instant::now() + TITLE);
@@ -276,83 +277,19 @@ impl Master {
                     let others = self.crew.reap(self.stop.is_some(), &*self.service, log);
                     self.bury_others(&others);
                 }
-                SIGHUP => self.reload(load, log),
+                SIGHUP => self.reload(self.plan.trial, load, log),
                 SIGUSR2 => self.upgrade(load, log),
                 SIGINT if self.stop.as_ref().is_some_and(|stop| stop.deadline.is_some()) => {
-                    self.end(Duration::ZERO, log)
+                    self.end(Duration::ZERO, load, log)
                 }
-                SIGINT => self.end(self.plan.short_grace, log),
-                _ => self.end(self.plan.grace, log),
+                SIGINT => self.end(self.plan.short_grace, load, log),
+                _ => self.end(self.plan.grace, load, log),
             }
         }
-    }
-
-    /// Begins to load a new generation, in a child first. One that is asked for meanwhile begins after it.
-    fn reload(&mut self, load: Load<'_>, log: Log<'_>) {
-        if self.stop.is_some() {
-            return;
-        }
-        if self.probe.is_some() {
-            self.reload_again = true;
-            return;
-        }
-        match Probe::start(load, self.poll.registry(), PROBE) {
-            Ok(probe) => {
-                self.notifier.reloading();
-                self.probe = Some(probe);
-            }
-            Err(e) => {
-                let words = format!("cannot make a process to try it in: {e}");
-                self.not_reloaded(&words, log);
-                self.tell(&News::Reloaded(Err(words)), load, log);
-            }
-        }
-    }
-
-    /// Hears what came of the trial. If the new generation is sound, new workers take the place of the idle ones,
-    /// and busy ones leave after their session.
-    fn heed_probe(&mut self, load: Load<'_>, log: Log<'_>) {
-        let Some(outcome) = self.probe.as_mut().and_then(Probe::outcome) else {
-            return;
-        };
-        self.probe = None;
-        let outcome = outcome.and_then(|()| load_soundly(load, Purpose::Service));
-        let news = match outcome {
-            Ok(service) => {
-                self.service = service;
-                self.crew.renew();
-                log(
-                    Level::Notice,
-                    &format!("reloaded, generation {}", self.crew.generation()),
-                );
-                self.notifier.ready(&status(&self.crew));
-                Ok(self.crew.generation())
-            }
-            Err(faults) => {
-                self.not_reloaded(&faults, log);
-                Err(faults)
-            }
-        };
-        match std::mem::take(&mut self.reload_again) {
-            // who asked in between waits for the next one
-            true => self.reload(load, log),
-            false => self.tell(&News::Reloaded(news), load, log),
-        }
-    }
-
-    fn not_reloaded(&self, faults: &str, log: Log<'_>) {
-        let generation = self.crew.generation();
-        log(
-            Level::Error,
-            &format!("reload failed, generation {generation} serves on:"),
-        );
-        faults.lines().for_each(|line| log(Level::Error, line));
-        self.notifier
-            .ready(&format!("{}; the last reload failed", status(&self.crew)));
     }
 
     /// Begins to end, or hastens it.
-    fn end(&mut self, grace: Duration, log: Log<'_>) {
+    fn end(&mut self, grace: Duration, load: Load<'_>, log: Log<'_>) {
         let deadline = Instant::now() + grace;
         let first = self.stop.is_none();
         let stop = self.stop.get_or_insert(Stop {
@@ -372,6 +309,7 @@ impl Master {
             self.close_listeners();
         }
         self.crew.wake_all();
+        self.give_up_reload("the daemon is ending", load, log);
     }
 
     /// Tells those that are already connected that nobody will serve them, and refuses further ones. At an inherited

@@ -5,7 +5,7 @@
 //!
 //! - `start` prepares: `listen` binds, `inherit` and `heritage` take what was bound before, `user` gives up root,
 //!   `pidfile` and `background` do what daemons do;
-//! - `board` and `seat` are the shared memory, `pool` the policy, `signals`, `post` and `notify` the ways to be told and
+//! - `board` and `seat` are the shared memory, `pool` and `canary` the policies, `signals`, `post` and `notify` the ways to be told and
 //!   to tell;
 //! - `upgrade` starts the program that takes over;
 //! - `master` and `worker` are the two loops, `crew` the workers as the master sees them, `host` and `crowd` the
@@ -16,6 +16,7 @@
 
 mod background;
 mod board;
+mod canary;
 mod companion;
 mod confine;
 mod control;
@@ -51,10 +52,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use background::keep_stderr_from_client;
+pub use canary::{Outcome, Score, Trial};
 pub use confine::{Confinement, Programs};
 pub use counters::Counters;
 pub use heritage::Heritage;
-pub use house::{Answer, Console, Deed, Gate, House, News, SessionView, Until, WorkerView};
+pub use house::{Answer, Console, Deed, Gate, House, News, SessionView, TrialView, Until, WorkerView};
 pub use inherit::{Inherited, inherited};
 pub use listen::Listen;
 pub use master::run;
@@ -114,6 +116,9 @@ pub trait Service: Send + Sync {
     fn console(&self) -> Option<&dyn Console> {
         None
     }
+
+    /// Runs in the master when this generation becomes the one that serves, and not one that is tried.
+    fn takes_office(&self) {}
 
     /// Whether the limits per address and per network do not hold for this client.
     fn is_exempt(&self, _client: IpAddr) -> bool {
@@ -241,6 +246,8 @@ pub struct Plan {
     pub renice_parent: i32,
     /// Where to write the master's process id.
     pub pid_file: Option<PathBuf>,
+    /// How a new configuration is tried before all workers get it, unless who asks for a reload says otherwise.
+    pub trial: Option<Trial>,
     /// Where to make the control socket.
     pub control: Option<PathBuf>,
     /// Where to show what the daemon does, by a process of its own.
@@ -273,6 +280,7 @@ impl Default for Plan {
             user: None,
             renice_parent: 5,
             pid_file: None,
+            trial: None,
             control: None,
             show: None,
             detach: false,
@@ -290,6 +298,12 @@ impl Plan {
             sessions: self.sessions,
             idle: self.idle_children,
         }
+    }
+
+    /// How many rows the scoreboard needs: workers that leave, and those of a former master, keep theirs while others
+    /// have taken their place.
+    fn rows(&self) -> usize {
+        self.children as usize * 3 + 16
     }
 
     /// Sessions that there may be at a time.

@@ -20,18 +20,21 @@ pub(super) struct Wanted {
     pub idle: u32,
 }
 
-/// How many workers there are.
+/// How many workers of a generation there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Present {
-    /// All of them, those that have been told to leave included.
+    /// Those that have not been told to leave.
     pub living: u32,
-    /// Free seats of those of the present generation that wait for a connection or soon will.
+    /// Free seats of those that wait for a connection or soon will.
     pub idle: u32,
+    /// Those that leave, of whatever generation, as far as their sessions take the place of a worker: many that
+    /// have one slow client each do not keep others from being made.
+    pub leaving: u32,
 }
 
 /// How many workers to make now.
 pub(super) fn births(wanted: Wanted, present: Present) -> u32 {
-    let room = wanted.children.saturating_sub(present.living);
+    let room = wanted.children.saturating_sub(present.living + present.leaving);
     match wanted.idle {
         0 => room,
         idle => room.min(idle.saturating_sub(present.idle).div_ceil(wanted.sessions.max(1))),
@@ -83,7 +86,15 @@ mod tests {
             sessions: 1,
             idle,
         };
-        births(wanted, Present { living, idle: waiting })
+        births(wanted, present(living, waiting))
+    }
+
+    fn present(living: u32, idle: u32) -> Present {
+        Present {
+            living,
+            idle,
+            leaving: 0,
+        }
     }
 
     #[test]
@@ -106,7 +117,7 @@ mod tests {
                 sessions: 10,
                 idle,
             };
-            births(wanted, Present { living: 1, idle: free })
+            births(wanted, present(1, free))
         };
         assert_eq!(needed(5, 10), 0);
         assert_eq!(needed(5, 5), 0);
@@ -122,9 +133,22 @@ mod tests {
     }
 
     #[test]
-    fn after_a_reload_only_the_new_count_as_idle() {
-        assert_eq!(needed(15, 5, 5, 0), 5, "five old idle ones are about to leave");
-        assert_eq!(needed(5, 5, 5, 0), 0, "no room before they have left");
+    fn those_that_leave_take_room_as_long_as_they_are_in_the_way() {
+        let needed = |children, leaving| {
+            let wanted = Wanted {
+                children,
+                sessions: 1,
+                idle: 5,
+            };
+            let present = Present {
+                leaving,
+                ..Present::default()
+            };
+            births(wanted, present)
+        };
+        assert_eq!(needed(15, 5), 5, "five old idle ones are about to leave");
+        assert_eq!(needed(5, 5), 0, "no room before they have left");
+        assert_eq!(needed(5, 3), 2);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::board::{Board, Order, Row};
+use super::canary::Outcome;
 use super::last_words;
 use super::seat::{Doing, Seat};
 
@@ -21,7 +22,7 @@ use super::seat::{Doing, Seat};
 pub(super) const GROWN: u8 = b'g';
 /// What a worker sends when it has begun a session and too few others wait for one.
 pub(super) const MORE: u8 = b'm';
-/// What a worker sends when a session has ended while the gate is closed.
+/// What a worker sends when a session has ended while the gate is closed, or while it is on trial.
 pub(super) const LEFT: u8 = b'l';
 /// What the signal handler of a worker sends when someone sends SIGTERM to that worker.
 pub(super) const TERM: u8 = b'X';
@@ -94,6 +95,11 @@ impl Notice {
     /// Says which message is being decided, so that it is known if the worker dies of it; 0 is none.
     pub fn set_message(&self, fingerprint: u64) {
         self.seat().set_message(fingerprint);
+    }
+
+    /// Says what came of the session, at its end.
+    pub fn conclude(&self, outcome: Outcome) {
+        self.post.row().conclude(outcome);
     }
 
     /// Says that nothing runs for the session.

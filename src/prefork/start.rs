@@ -14,6 +14,8 @@ use super::pidfile::PidFile;
 use super::user::{Account, become_user, choose, own_directory, present};
 use super::{Level, Load, Log, Plan, Purpose, Service, sys, title};
 
+/// The command line cannot be meant, as clap says it.
+const EX_USAGE: u8 = 2;
 /// Exit codes of sysexits(3).
 const EX_NOUSER: u8 = 67;
 const EX_OSERR: u8 = 71;
@@ -67,6 +69,8 @@ pub(super) fn prepare(
     log: Log<'_>,
 ) -> Result<Prepared, Trouble> {
     let trouble = |exit| move |words| Trouble { exit, words };
+    let trial = plan.trial.map(|trial| trial.of(plan.children)).transpose();
+    plan.trial = trial.map_err(trouble(EX_USAGE))?;
     let mut listeners = std::mem::take(&mut plan.inherited);
     let inherited = listeners.len();
     let bound = heritage.as_mut().map(|heritage| std::mem::take(&mut heritage.bound));
@@ -96,6 +100,7 @@ pub(super) fn prepare(
     log(Level::Info, &format!("Running as user {user}, group {group}"));
 
     let service = load_soundly(load, Purpose::Service).map_err(trouble(EX_CONFIG))?;
+    service.takes_office();
 
     let system = |what: &'static str| {
         move |e| Trouble {

@@ -225,6 +225,9 @@ impl Worker {
             Ok(accepted) => accepted,
             Err(e) => return self.not_accepted(e),
         };
+        if self.post.board.canary() != 0 {
+            self.stand_back()?;
+        }
         let peer = canonical(peer);
         if self.post.order() >= Order::Finish {
             refuse(stream, &self.service.refusal(Refusal::ShuttingDown, number));
@@ -256,6 +259,17 @@ impl Worker {
             place,
             taken,
         }))
+    }
+
+    /// Goes to the end of the queue in which the workers wait for connections. The kernel wakes the first that waits,
+    /// so that otherwise whoever came last, which is those with a configuration on trial, would have least to do.
+    fn stand_back(&self) -> io::Result<()> {
+        let poll = self.poll.borrow();
+        for (number, listener) in self.listeners.iter().enumerate() {
+            forget(&poll, listener)?;
+            watch(&poll, listener, Token(number))?;
+        }
+        Ok(())
     }
 
     /// Why no new client is served, if the gate is closed.
@@ -293,7 +307,7 @@ impl Worker {
         if self.post.row().count_session() == 1 {
             self.post.report(GROWN);
         }
-        let present = self.post.board.present();
+        let present = self.post.board.present(self.post.row().generation());
         if births(self.plan.wanted(), present) > 0 {
             self.post.report(MORE);
         }
@@ -322,7 +336,15 @@ impl Worker {
 /// nothing to accept; without it 21,000 and 300 to 500. `tests/prefork/waking.rs` measures it.
 fn watch(poll: &Poll, listener: &TcpListener, token: Token) -> io::Result<()> {
     // mio knows no EPOLLEXCLUSIVE; a second descriptor of the same epoll does.
-    let epoll = Epoll(poll.registry().as_fd().try_clone_to_owned()?);
     let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-    Ok(epoll.add(listener, EpollEvent::new(flags, token.0 as u64))?)
+    Ok(epoll(poll)?.add(listener, EpollEvent::new(flags, token.0 as u64))?)
+}
+
+/// Takes a listener out of it again.
+fn forget(poll: &Poll, listener: &TcpListener) -> io::Result<()> {
+    Ok(epoll(poll)?.delete(listener)?)
+}
+
+fn epoll(poll: &Poll) -> io::Result<Epoll> {
+    Ok(Epoll(poll.registry().as_fd().try_clone_to_owned()?))
 }

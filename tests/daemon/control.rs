@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
@@ -11,42 +11,6 @@ use crate::harness::{Client, Daemon, Site};
 use crate::process::{Process, eventually};
 
 impl Daemon {
-    fn ctl(&self, words: &[&str]) -> Output {
-        self.site.program("qpsmtpctl").args(words).output().expect("qpsmtpctl")
-    }
-
-    /// What qpsmtpctl prints when all is well.
-    fn told(&self, words: &[&str]) -> String {
-        let output = self.ctl(words);
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{words:?}: {complaint}");
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    /// What it complains of, with exit code 1.
-    fn refused(&self, words: &[&str]) -> String {
-        let output = self.ctl(words);
-        assert_eq!(output.status.code(), Some(1), "{words:?}");
-        assert!(output.stdout.is_empty(), "{words:?}");
-        String::from_utf8(output.stderr).expect("text")
-    }
-
-    /// A fact of `qpsmtpctl status`.
-    fn fact(&self, name: &str) -> String {
-        let status = self.told(&["status"]);
-        let line = status.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
-        line.unwrap_or_else(|| panic!("no {name} in {status}"))
-            .trim()
-            .to_owned()
-    }
-
-    /// The words of the lines of a table, without the headings.
-    fn rows(&self, words: &[&str]) -> Vec<Vec<String>> {
-        let table = self.told(words);
-        let split = |line: &str| line.split_whitespace().map(str::to_owned).collect();
-        table.lines().skip(1).map(split).collect()
-    }
-
     fn socket(&self) -> UnixStream {
         UnixStream::connect(self.site.path().join("tmp/control")).expect("the control socket")
     }

@@ -2,6 +2,8 @@
 //!
 //! Each test has a directory and ports of its own; nothing waits for time to pass.
 
+mod ask;
+mod canary;
 mod control;
 mod crash;
 mod ending;

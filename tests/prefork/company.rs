@@ -100,6 +100,48 @@ pub fn a_reload_lets_sessions_go_on() {
     assert_eq!(old[0].read(), "goodbye");
 }
 
+pub fn slow_clients_of_an_old_generation_leave_the_new_one_all_its_workers() {
+    let daemon = Daemon::start("children=3 sessions=8 idle=0 max=0");
+    let (mut old, pids) = clients(&daemon, 24);
+    let mut seen = HashSet::new();
+    let mut slow: Vec<Client> = old
+        .drain(..)
+        .zip(&pids)
+        .filter_map(|(client, pid)| seen.insert(*pid).then_some(client))
+        .collect();
+    assert_eq!(slow.len(), 3, "one with each worker");
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for("reloaded, generation 2");
+    eventually("the new generation", || daemon.connect().greeting().1 == 2);
+    let (_new, pids) = clients(&daemon, 24);
+    assert_eq!(
+        pids.iter()
+            .filter(|pid| !seen.contains(*pid))
+            .collect::<HashSet<_>>()
+            .len(),
+        3
+    );
+    for client in &mut slow {
+        assert_eq!(client.say("still here"), "still here");
+    }
+}
+
+pub fn the_slowest_go_when_too_many_workers_leave() {
+    let daemon = Daemon::start("children=1 sessions=64 idle=1 max=0");
+    let mut slow = Vec::new();
+    for generation in 1..=30 {
+        let mut client = daemon.connect();
+        eventually("the new generation", || daemon.connect().greeting().1 == generation);
+        client.greeting();
+        slow.push(client);
+        daemon.signal(Signal::SIGHUP);
+        daemon.wait_for(&format!("reloaded, generation {}", generation + 1));
+    }
+    assert_eq!(slow[0].read(), "goodbye");
+    assert_eq!(slow[29].say("still here"), "still here");
+    daemon.wait_for("too many workers leave slowly");
+}
+
 pub fn a_worker_leaves_after_its_lifetime_and_its_last_session() {
     let daemon = Daemon::start("children=2 sessions=2 idle=1 lifetime=3 max=0");
     let (mut first, pids) = clients(&daemon, 1);

@@ -1,6 +1,6 @@
 //! What can be seen of the daemon: a summary, sessions, workers, plugins, limits.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::gauge::Gauge;
 use super::table::{Facts, Table, Value};
@@ -31,6 +31,7 @@ pub(super) fn status(house: &House<'_>, gauge: &Gauge, level: Level) -> Facts {
         ("uptime", house.uptime().into()),
         ("state", state(house).into()),
         ("generation", house.generation().into()),
+        ("on_trial", trial(house)),
         ("sessions", house.sessions().len().into()),
         ("most_sessions", (plan.children * plan.sessions.max(1)).into()),
         ("workers", workers.len().into()),
@@ -42,6 +43,16 @@ pub(super) fn status(house: &House<'_>, gauge: &Gauge, level: Level) -> Facts {
     ];
     facts.extend(Tally::ALL.iter().map(|what| (what.word(), gauge.tally(*what).into())));
     Facts(facts)
+}
+
+/// The configuration on trial, with its workers and what is left of its time.
+fn trial(house: &House<'_>) -> Value {
+    let Some(trial) = house.trial() else {
+        return Value::None;
+    };
+    let left = trial.until.saturating_duration_since(Instant::now()).as_secs();
+    let (generation, workers) = (trial.generation, trial.workers);
+    Value::Text(format!("generation {generation}, {workers} workers, {left}s left"))
 }
 
 /// Sessions by age: all, the oldest `some`, or the newest if that is negative (catalogue 8.4).

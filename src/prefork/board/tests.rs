@@ -1,5 +1,6 @@
 //! Tests of the scoreboard.
 
+use super::super::canary::Outcome;
 use super::super::sys;
 use super::*;
 
@@ -19,17 +20,66 @@ fn rows_hold_what_was_written() {
     assert_eq!(board.rows()[0].state(), State::None);
     board.rows()[1].count_session();
     assert_eq!(board.rows()[1].served(), 1);
-    assert_eq!(board.present(), Present { living: 1, idle: 1 });
+    let present = |living, idle, leaving| Present { living, idle, leaving };
+    assert_eq!(board.present(5), present(1, 1, 0));
+    assert_eq!(board.present(4), present(0, 0, 0));
     board.rows()[1].set_state(State::Busy);
-    assert_eq!(board.present(), Present { living: 1, idle: 0 });
+    assert_eq!(board.present(5), present(1, 0, 0));
     board.rows()[1].set_state(State::Idle);
     assert!(board.give(1, Order::Retire, Instant::now()));
     assert!(!board.give(1, Order::Retire, Instant::now()), "no news");
-    assert_eq!(board.present(), Present { living: 1, idle: 0 });
+    assert_eq!(board.present(5), present(0, 0, 1), "in the way of others");
     board.clear(1);
-    assert_eq!(board.present(), Present::default());
+    assert_eq!(board.present(5), Present::default());
     assert_eq!(board.rows()[1].state(), State::None);
     assert_eq!(board.rows()[1].served(), 0);
+}
+
+#[test]
+fn those_that_leave_count_by_their_sessions() {
+    let board = Board::new(4, 10, 64).unwrap();
+    let leaving = |sessions: [u64; 3]| {
+        for (row, on) in sessions.into_iter().enumerate() {
+            board.engage(row, 1);
+            board.rows()[row].set_sessions(on);
+            board.give(row, Order::Retire, Instant::now());
+        }
+        board.present(2).leaving
+    };
+    assert_eq!(leaving([0, 0, 0]), 0);
+    assert_eq!(leaving([1, 1, 1]), 0, "one slow client each");
+    assert_eq!(leaving([9, 9, 1]), 1);
+    assert_eq!(leaving([10, 10, 10]), 3);
+}
+
+#[test]
+fn rows_are_claimed_once_and_free_again_when_they_are_cleared() {
+    let board = Board::new(2, 1, 64).unwrap();
+    assert_eq!((board.claim(), board.claim(), board.claim()), (Some(0), Some(1), None));
+    board.engage(0, 1);
+    board.clear(0);
+    assert_eq!(board.claim(), Some(0));
+}
+
+#[test]
+fn what_came_of_sessions_is_added_up() {
+    let board = Board::new(1, 1, 64).unwrap();
+    let row = &board.rows()[0];
+    let accepted = Outcome {
+        accepted: true,
+        ..Outcome::default()
+    };
+    row.conclude(accepted);
+    row.conclude(Outcome {
+        refused: true,
+        failed: true,
+        ..accepted
+    });
+    let score = row.score();
+    assert_eq!((score.sessions, score.accepted, score.put_off), (2, 2, 0));
+    assert_eq!((score.refused, score.failed), (1, 1));
+    board.clear(0);
+    assert_eq!(row.score().sessions, 0);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use mio::Token;
 
 use super::super::companion::{self, Companion};
 use super::super::control::{Control, DOOR};
-use super::super::house::{Deed, Gate, House, News};
+use super::super::house::{Deed, Gate, House, News, Until};
 use super::super::{Load, Log};
 use super::Master;
 
@@ -51,6 +51,7 @@ impl Master {
             board: self.crew.board(),
             plan: &self.plan,
             generation: self.crew.generation(),
+            trial: self.reload.view(),
             began: self.desk.began,
             ending: self.stop.is_some(),
             may_change,
@@ -88,13 +89,13 @@ impl Master {
     fn perform(&mut self, deed: Deed, load: Load<'_>, log: Log<'_>) {
         match deed {
             Deed::Gate(gate) => self.crew.board().set_gate(gate),
-            Deed::Reload if self.stop.is_some() => {
+            Deed::Reload(_) if self.stop.is_some() => {
                 let news = News::Reloaded(Err("the daemon is ending".into()));
                 self.tell(&news, load, log);
             }
-            Deed::Reload => self.reload(load, log),
+            Deed::Reload(trial) => self.reload(trial, load, log),
             Deed::Upgrade => self.upgrade(load, log),
-            Deed::End(grace) => self.end(grace, log),
+            Deed::End(grace) => self.end(grace, load, log),
             Deed::Log(level, words) => log(level, &words),
             Deed::Dismiss(sessions) => {
                 for (row, place, number) in sessions {
@@ -111,6 +112,11 @@ impl Master {
         let Some(console) = service.console() else { return };
         let tokens = self.desk.control.tell(news, console);
         self.heed_clients(&tokens, load, log);
+    }
+
+    /// Lets those who wait for the one wait for the other instead.
+    pub(super) fn let_wait_on(&mut self, one: Until, other: Until) {
+        self.desk.control.let_wait_on(one, other);
     }
 
     /// Looks whether the house has become empty while nobody new is served.

@@ -88,7 +88,7 @@ impl Master {
     }
 
     /// Takes the place of the former master as soon as a worker waits for connections.
-    pub(super) fn take_over(&mut self, log: Log<'_>) {
+    pub(super) fn take_over(&mut self, load: Load<'_>, log: Log<'_>) {
         if self.stop.is_some() {
             return;
         }
@@ -100,7 +100,7 @@ impl Master {
         };
         if !ready {
             former.heritage.decline("its workers die before they can serve");
-            return self.end(Duration::ZERO, log);
+            return self.end(Duration::ZERO, load, log);
         }
         self.inherited = former.inherited;
         self.pid_file = former.pid_file;
@@ -124,6 +124,10 @@ impl Master {
         if self.stop.is_some() || self.succession.is_waited_for() {
             let why = "this master is ending, or has not begun";
             return self.tell(&News::Upgraded(Err(why.into())), load, log);
+        }
+        if self.reload.on_trial().is_some() {
+            let why = "a configuration is on trial, which the new program would load for all".to_owned();
+            return self.not_upgraded(why, load, log);
         }
         match self.start_successor() {
             Ok(probe) => {
@@ -190,8 +194,8 @@ impl Master {
         self.pid_file = None;
         self.listeners = Rc::default();
         self.tell(&News::Upgraded(Ok(pid.as_raw())), load, log);
+        self.give_up_reload("another release has taken over", load, log);
         self.clear_desk();
-        self.probe = None;
         self.stop = Some(Stop {
             deadline: None,
             killed: false,
