@@ -1,6 +1,7 @@
 //! Passwords in a file (catalogue 15.1).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::plugin::*;
 
@@ -8,11 +9,41 @@ plugin! {
     /// Checks user and password against the file flat_auth_pw.
     ///
     /// Its lines are `user@domain:password`; the password may contain colons, and may be a hash as crypt(3) makes
-    /// them ($5$, $6$, or bcrypt), which CRAM-MD5 cannot use. The file should be readable by the daemon alone.
+    /// them ($5$, $6$, yescrypt, bcrypt), one of argon2, or keys of SCRAM. A mechanism is offered if every user can use
+    /// it: CRAM-MD5 needs the passwords in clear, SCRAM those or its keys. The file should be readable by the daemon
+    /// alone; `qpsmtpctl passwd` writes it.
     "auth/auth_flat_file", FlatFile {}
     files ["flat_auth_pw"]
-    state { users: Cached<HashMap<String, String>> }
-    hooks [auth_plain, auth_login, auth_cram_md5]
+    state { users: Cached<Users> }
+    hooks [auth_plain, auth_login, auth_cram_md5, auth_scram]
+    with [offers]
+}
+
+/// The mechanisms that need more than a hash.
+const CHOOSY: [&str; 3] = ["cram-md5", "scram-sha-1", "scram-sha-256"];
+
+/// Who may log in.
+#[derive(Default)]
+struct Users {
+    /// What is stored of each.
+    words: HashMap<String, String>,
+    /// Which of the choosy mechanisms some of them cannot use.
+    not_for_all: [bool; 3],
+}
+
+impl Users {
+    fn read(lines: &Lines) -> Users {
+        let mut users = Users::default();
+        let pair = |line: &Line| line.split_once(':').map(|(user, word)| (key(user), word.to_owned()));
+        for (user, word) in lines.iter().filter_map(pair) {
+            let Some(user) = user else { continue };
+            for (at, mechanism) in CHOOSY.iter().enumerate() {
+                users.not_for_all[at] |= !Stored::of(&word).serves(mechanism);
+            }
+            users.words.insert(user, word);
+        }
+        users
+    }
 }
 
 impl FlatFile {
@@ -28,21 +59,26 @@ impl FlatFile {
         self.check(s, with)
     }
 
+    fn auth_scram(&self, s: &mut Session, with: &Credentials) -> Answer {
+        self.check(s, with)
+    }
+
+    fn offers(&self, s: &Session, mechanism: &str) -> bool {
+        let mechanism = mechanism.strip_suffix("-plus").unwrap_or(mechanism);
+        let choosy = CHOOSY.iter().position(|one| *one == mechanism);
+        choosy.is_none_or(|at| !self.users(s).not_for_all[at])
+    }
+
+    fn users(&self, s: &Session) -> Arc<Users> {
+        self.users.get(s.config("flat_auth_pw"), Users::read)
+    }
+
     fn check(&self, s: &mut Session, with: &Credentials) -> Answer {
-        if with.password.is_none() && with.digest.is_none() {
-            info!(s, "fail: missing password");
-            return deny("no password given");
-        }
         let Some(user) = key(&with.user) else {
             info!(s, "skip: bad config, the user has no @");
             return declined();
         };
-        let users = self.users.get(s.config("flat_auth_pw"), |lines| {
-            let pair = |line: &Line| line.split_once(':').map(|(user, word)| (key(user), word.to_owned()));
-            let pairs = lines.iter().filter_map(pair);
-            pairs.filter_map(|(user, word)| Some((user?, word))).collect()
-        });
-        match users.get(&user) {
+        match self.users(s).words.get(&user) {
             Some(word) => validate(s, Stored::of(word), with),
             None => {
                 info!(s, "skip: no such user");
@@ -99,6 +135,59 @@ mod tests {
         t.auth(&plain("Joe", "pass:word")).declined();
         t.auth(&plain("nobody", "")).declined();
         t.auth(&plain("joe@example.com", "pass:word")).declined();
+    }
+
+    #[test]
+    fn what_is_offered_is_what_every_user_can_use() {
+        let mut t = kit();
+        let offers = |t: &Kit| {
+            let hooks = [
+                Hook::auth_cram_md5,
+                Hook::auth_scram,
+                Hook::auth_scram,
+                Hook::auth_plain,
+            ];
+            let names = ["cram-md5", "scram-sha-1", "scram-sha-256-plus", "plain"];
+            let offered = hooks
+                .into_iter()
+                .zip(names)
+                .filter(|(hook, name)| t.offers(*hook, name));
+            offered.map(|(_, name)| name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(offers(&t), "plain");
+        t.config("flat_auth_pw", &["a@x.org:secret", "b@x.org:other"]);
+        assert_eq!(offers(&t), "cram-md5 scram-sha-1 scram-sha-256-plus plain");
+        let keys = "c@x.org:SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+        t.config("flat_auth_pw", &["a@x.org:secret", keys]);
+        assert_eq!(offers(&t), "scram-sha-256-plus plain");
+        t.config("flat_auth_pw", &[]);
+        assert_eq!(offers(&t), "cram-md5 scram-sha-1 scram-sha-256-plus plain");
+    }
+
+    #[test]
+    fn keys_are_handed_over() {
+        let mut t = Kit::load(&DECLARATION, "");
+        let stored = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+        t.config("flat_auth_pw", &["joe@x.org:secret", &format!("ann@x.org:{stored}")]);
+        let mut keys = |mechanism: &'static str, user: &str| {
+            let outcome = t.auth(&Credentials::name(mechanism, user));
+            match outcome.login.as_deref() {
+                Some(Handed::Keys(keys)) => Some(keys.clone()),
+                _ => None,
+            }
+        };
+        let of_joe = keys("scram-sha-256", "joe@x.org").expect("keys");
+        assert!(
+            of_joe.are_of("secret") && keys("scram-sha-1-plus", "joe@X.org").is_some_and(|keys| keys.are_of("secret"))
+        );
+        assert!(
+            keys("scram-sha-256-plus", "ann@x.org")
+                .is_some_and(|keys| keys.are_of("pencil") && keys.to_string() == stored)
+        );
+        assert_eq!(keys("scram-sha-1", "ann@x.org"), None);
+        assert_eq!(keys("scram-sha-256", "jim@x.org"), None);
+        t.auth(&plain("ann@x.org", "pencil")).ok();
+        t.auth(&plain("ann@x.org", stored)).denied("wrong password");
     }
 
     #[test]

@@ -39,6 +39,12 @@ pub struct Settings {
     pub timeoutsmtpd: Duration,
     /// AUTH over TLS alone.
     pub tls_before_auth: bool,
+    /// The mechanisms of AUTH that may be offered, in upper case; none for all that plugins serve.
+    pub auth_mechanisms: Option<Vec<String>>,
+    /// How long the first failed login of a network waits for its answer; each further one twice as long.
+    pub auth_delay: Duration,
+    /// But no longer than this.
+    pub auth_delay_max: Duration,
     /// Threshold of the built-in logger, 0 to 7.
     pub loglevel: Level,
     /// The address to listen on, if a file names one. File `IP`.
@@ -152,6 +158,9 @@ impl Settings {
             timeout,
             timeoutsmtpd: v.optional_number("timeoutsmtpd").map_or(timeout, Duration::from_secs),
             tls_before_auth: v.flag("tls_before_auth"),
+            auth_mechanisms: words(v, "auth_mechanisms"),
+            auth_delay: Duration::from_secs(v.number("auth_delay")),
+            auth_delay_max: Duration::from_secs(v.number("auth_delay_max")),
             loglevel: v.level("loglevel"),
             ip: ip(v),
             port: v.optional_number("port").and_then(|port| u16::try_from(port).ok()),
@@ -204,6 +213,14 @@ impl Limits {
             min_data_rate: values.number("min_data_rate"),
         }
     }
+}
+
+/// The words of all lines in upper case; none without the file.
+fn words(values: &Values, name: &str) -> Option<Vec<String>> {
+    let lines = (values.source)(name);
+    let words = lines.iter().flat_map(|line| line.split_ascii_whitespace());
+    let words: Vec<String> = words.map(str::to_ascii_uppercase).collect();
+    (!words.is_empty()).then_some(words)
 }
 
 /// The name of this machine, `localhost` if it is no host name.

@@ -183,6 +183,12 @@ pub const TABLE: &[Setting] = table! {
         "How many unknown commands of a session are borne before it ends with 421; 0 means any number.";
     "max_auth_failures", COUNT, "5", "3":
         "How many logins of a session may fail before it ends with 421; 0 means any number.";
+    "auth_delay", Seconds { min: 0, max: 60 }, "1", "2":
+        "How long a client whose login fails waits for the answer; twice as long after each failure of its network.";
+    "auth_delay_max", Seconds { min: 0, max: 300 }, "10", "30":
+        "The longest wait after a login that failed.";
+    "auth_mechanisms", List, "(all)", "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN":
+        "The mechanisms of AUTH that may be offered; without this file all that plugins serve.";
     "max_transactions", COUNT, "10000", "100":
         "The most transactions of a session; 0 means no limit.";
     "max_session_time", Seconds { min: 0, max: 31_536_000 }, "86400", "3600":

@@ -1,6 +1,7 @@
 //! The rates of networks of clients: sessions ask, the shared memory of prefork counts.
 
 use std::io;
+use std::time::Duration;
 
 use crate::config::Rate;
 use crate::prefork::{Counted, Limit, Rates};
@@ -30,8 +31,12 @@ impl Meter for SharedMeter {
     }
 
     fn count(&self, what: Event, network: u128, rate: Rate) -> bool {
-        self.0.count((what as u8, network), 1, rate.within);
-        self.0.level((what as u8, network), rate.within) <= rate.events
+        self.add(what, network, rate.within) <= rate.events
+    }
+
+    fn add(&self, what: Event, network: u128, within: Duration) -> u32 {
+        self.0.count((what as u8, network), 1, within);
+        self.0.level((what as u8, network), within)
     }
 
     fn reached(&self, what: Event, network: u128, rate: Rate) -> bool {

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use sha2::{Digest, Sha256};
 
 use crate::config::Lookup;
+use crate::plugin::random_bytes;
 
 /// The secret; in a daemon to be asked for before the first worker is forked, so that all have the same.
 pub(super) fn of(lookup: &Lookup) -> [u8; 32] {
@@ -26,15 +27,6 @@ pub(super) fn of(lookup: &Lookup) -> [u8; 32] {
     match known.filter(|known| known.len() >= 16) {
         // the machine's identity must not be used as it is (machine-id(5))
         Some(known) => Sha256::digest(format!("qpsmtpd scram salt\0{known}")).into(),
-        None => *RANDOM.get_or_init(random),
+        None => *RANDOM.get_or_init(random_bytes),
     }
-}
-
-fn random() -> [u8; 32] {
-    let mut secret = [0; 32];
-    // without a source of randomness TLS does not work either; the process number still differs between servers
-    if getrandom::fill(&mut secret).is_err() {
-        return Sha256::digest(std::process::id().to_le_bytes()).into();
-    }
-    secret
 }

@@ -14,7 +14,8 @@ use crate::session::Session;
 pub struct Stored<'a> {
     /// The password itself.
     pub clear: Option<&'a str>,
-    /// A hash of it, as crypt(3) makes them: `$5$`, `$6$` or bcrypt's `$2a$`, `$2b$`, `$2x$`, `$2y$`.
+    /// A hash of it, as crypt(3) makes them: `$5$`, `$6$`, yescrypt's `$y$` or bcrypt's `$2a$`, `$2b$`, `$2x$`, `$2y$`;
+    /// or one of argon2, `$argon2id$` and its kin.
     pub crypt: Option<&'a str>,
     /// Keys of SCRAM; several are separated by a blank.
     pub scram: Option<&'a str>,
@@ -54,6 +55,9 @@ impl<'a> Stored<'a> {
     }
 }
 
+/// The length of what yescrypt makes of a password, as it is written.
+const YESCRYPT: usize = 43;
+
 /// Whether words are keys of SCRAM, all of them.
 fn are_keys(words: &str) -> bool {
     words.split(' ').all(|word| ScramKeys::parse(word).is_some())
@@ -61,7 +65,18 @@ fn are_keys(words: &str) -> bool {
 
 /// Whether a word has the form of a hash that can be checked.
 fn is_hash(word: &str) -> bool {
-    let known = ["$5$", "$6$", "$2a$", "$2b$", "$2x$", "$2y$"];
+    let known = [
+        "$5$",
+        "$6$",
+        "$y$",
+        "$2a$",
+        "$2b$",
+        "$2x$",
+        "$2y$",
+        "$argon2i$",
+        "$argon2d$",
+        "$argon2id$",
+    ];
     known.iter().any(|start| word.starts_with(start)) && word.len() > 30
 }
 
@@ -132,11 +147,14 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 
 fn matches_hash(attempt: &str, hash: &str) -> bool {
     use sha_crypt::PasswordVerifier;
-    match hash.starts_with("$2") {
-        true => bcrypt::verify(attempt, hash).unwrap_or(false),
-        false => sha_crypt::ShaCrypt::default()
-            .verify_password(attempt.as_bytes(), hash)
-            .is_ok(),
+    let password = attempt.as_bytes();
+    match hash.get(..3).unwrap_or_default() {
+        "$2a" | "$2b" | "$2x" | "$2y" => bcrypt::verify(attempt, hash).unwrap_or(false),
+        "$ar" => argon2::Argon2::default().verify_password(password, hash).is_ok(),
+        // a hash that was cut off must not match by its beginning
+        "$y$" if hash.rsplit('$').next().map(str::len) != Some(YESCRYPT) => false,
+        "$y$" => yescrypt::Yescrypt::default().verify_password(password, hash).is_ok(),
+        _ => sha_crypt::ShaCrypt::default().verify_password(password, hash).is_ok(),
     }
 }
 
@@ -174,6 +192,15 @@ mod tests {
         let bcrypt = bcrypt::hash("geheim", 4).expect("a hash");
         assert!(matches_hash("geheim", &bcrypt));
         assert!(!matches_hash("Geheim", &bcrypt));
+        // as mkpasswd(1) of libxcrypt and argon2(1) write them
+        for hash in [
+            "$y$j9T$Zk8DpydofyOIfqvbJUPx81$YBITff20cLXu3coL.w0DQkL0OqwnUje0YX3xzg1CnJ5",
+            "$argon2id$v=19$m=4096,t=3,p=1$c29tZXNhbHRzYWx0$Y3CxijtySt8BMMrUhTUHkHIfR4Oef4vEYsti75PixTY",
+            "$argon2i$v=19$m=1024,t=3,p=1$c29tZXNhbHRzYWx0$spb3eE/t5Em3IHVSO0TJYKjFTsYdil0tlIaODeESwOg",
+        ] {
+            assert!(is_hash(hash) && matches_hash("geheim", hash), "{hash}");
+            assert!(!matches_hash("Geheim", hash) && !matches_hash("geheim", &hash[..hash.len() - 3]));
+        }
         assert!(is_hash(sha512) && is_hash(&bcrypt) && !is_hash("$6$short") && !is_hash("secret"));
     }
 }

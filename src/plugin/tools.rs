@@ -11,6 +11,18 @@ pub fn random() -> f64 {
     fastrand::f64()
 }
 
+/// Random bytes of the system's, for what nobody may guess.
+///
+/// # Panics
+/// If the system has none, as it would wherever else something secret is made.
+pub fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => bytes,
+        Err(why) => panic!("no random bytes: {why}"),
+    }
+}
+
 /// A random number that is not repeated: for challenges, not for keys.
 pub fn random_number() -> u64 {
     fastrand::u64(..)

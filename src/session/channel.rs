@@ -217,6 +217,23 @@ impl Channel {
         }
     }
 
+    /// Waits for so long, whatever the client says meanwhile: that stays in the buffer. `TimedOut` when the time is
+    /// over, `End` for a client that leaves, or says more than any server would keep.
+    pub fn pause(&mut self, wait: Duration) -> Heard {
+        if self.flush().is_err() {
+            return Heard::End;
+        }
+        let deadline = (Instant::now() + wait).min(self.ends);
+        while self.buffered().len() < LARGE {
+            match self.fill_until(false, deadline) {
+                Heard::Bytes(_) if Instant::now() < deadline => {}
+                Heard::Bytes(_) => return Heard::TimedOut,
+                other => return other,
+            }
+        }
+        Heard::End
+    }
+
     /// The buffer that replies are written into.
     pub fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output

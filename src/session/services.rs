@@ -47,6 +47,8 @@ pub enum Event {
     Error,
     /// A login that failed; file auth_failure_rate.
     AuthFailure,
+    /// A login that failed, as it makes the next ones wait; file auth_delay.
+    AuthDelay,
 }
 
 /// Someone who counts events of networks, for all workers together.
@@ -55,6 +57,8 @@ pub trait Meter: Send + Sync {
     fn admit(&self, what: Event, network: u128, rate: Rate) -> bool;
     /// Counts an event, allowed or not; false if the rate is exceeded with it.
     fn count(&self, what: Event, network: u128, rate: Rate) -> bool;
+    /// Counts an event: how many there have been in this time, with it.
+    fn add(&self, what: Event, network: u128, within: Duration) -> u32;
     /// Whether so many events have been counted that the rate is exceeded or reached.
     fn reached(&self, what: Event, network: u128, rate: Rate) -> bool;
 }
@@ -68,6 +72,9 @@ impl Meter for NoMeter {
     }
     fn count(&self, _: Event, _: u128, _: Rate) -> bool {
         true
+    }
+    fn add(&self, _: Event, _: u128, _: Duration) -> u32 {
+        1
     }
     fn reached(&self, _: Event, _: u128, _: Rate) -> bool {
         false

@@ -1,55 +1,101 @@
-//! AUTH: the exchanges of PLAIN, LOGIN and CRAM-MD5; plugins decide (RFC 4954, catalogue 4).
+//! AUTH: which mechanisms are offered, and what becomes of a login (RFC 4954, catalogue 4).
 //!
-//! What a client sends here is never logged, and kept no longer than the exchange.
+//! The mechanisms themselves are in `exchange`; plugins decide. What a client sends here is never logged, and kept no
+//! longer than the exchange.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+mod bearer;
+mod exchange;
+mod failing;
+mod scram;
 
-use super::answers::{answer, say};
+use exchange::Broken;
+
+use super::answers::say;
 use super::dialogue::{Dialogue, Flow};
 use crate::log::Level;
-use crate::plugin::{Credentials, Decision, Event, Hook, random_number};
-use crate::session::channel::LineEvent;
+use crate::plugin::{Credentials, Decision, Event, Handed, Hook};
 use crate::session::{HelloKind, Verdict};
+
+/// How a mechanism goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Login,
+    CramMd5,
+    Scram,
+    /// SCRAM with channel binding.
+    ScramPlus,
+    External,
+    OauthBearer,
+    Xoauth2,
+}
 
 /// A mechanism, with the hook that is asked before the general one.
 struct Mechanism {
     name: &'static str,
     lower: &'static str,
     hook: Hook,
+    kind: Kind,
+}
+
+const fn mechanism(name: &'static str, lower: &'static str, hook: Hook, kind: Kind) -> Mechanism {
+    Mechanism {
+        name,
+        lower,
+        hook,
+        kind,
+    }
 }
 
 /// The mechanisms, in the order in which they are offered.
-static MECHANISMS: [Mechanism; 3] = [
-    Mechanism {
-        name: "PLAIN",
-        lower: "plain",
-        hook: Hook::auth_plain,
-    },
-    Mechanism {
-        name: "LOGIN",
-        lower: "login",
-        hook: Hook::auth_login,
-    },
-    Mechanism {
-        name: "CRAM-MD5",
-        lower: "cram-md5",
-        hook: Hook::auth_cram_md5,
-    },
+static MECHANISMS: [Mechanism; 10] = [
+    mechanism("PLAIN", "plain", Hook::auth_plain, Kind::Plain),
+    mechanism("LOGIN", "login", Hook::auth_login, Kind::Login),
+    mechanism("CRAM-MD5", "cram-md5", Hook::auth_cram_md5, Kind::CramMd5),
+    mechanism(
+        "SCRAM-SHA-256-PLUS",
+        "scram-sha-256-plus",
+        Hook::auth_scram,
+        Kind::ScramPlus,
+    ),
+    mechanism("SCRAM-SHA-256", "scram-sha-256", Hook::auth_scram, Kind::Scram),
+    mechanism(
+        "SCRAM-SHA-1-PLUS",
+        "scram-sha-1-plus",
+        Hook::auth_scram,
+        Kind::ScramPlus,
+    ),
+    mechanism("SCRAM-SHA-1", "scram-sha-1", Hook::auth_scram, Kind::Scram),
+    mechanism("EXTERNAL", "external", Hook::auth_external, Kind::External),
+    mechanism("OAUTHBEARER", "oauthbearer", Hook::auth_token, Kind::OauthBearer),
+    mechanism("XOAUTH2", "xoauth2", Hook::auth_token, Kind::Xoauth2),
 ];
 
-/// An exchange that came to nothing; the reply has been made.
-struct Broken(Flow);
+impl Mechanism {
+    /// Whether the general hook may decide as well: it knows passwords and digests of them.
+    fn is_general(&self) -> bool {
+        matches!(self.kind, Kind::Plain | Kind::Login | Kind::CramMd5)
+    }
+}
 
 impl Dialogue<'_> {
     /// The mechanisms that plugins serve and that may be used on this connection, as EHLO announces them.
     pub(super) fn auth_offer(&self) -> Vec<&'static str> {
-        let in_clear = self.s.settings.tls_before_auth && self.s.tls.is_none();
-        let served = |one: &&Mechanism| self.chain.serves(Hook::auth) || self.chain.serves(one.hook);
-        match in_clear {
-            true => Vec::new(),
-            false => MECHANISMS.iter().filter(served).map(|one| one.name).collect(),
-        }
+        let offered = MECHANISMS.iter().filter(|one| self.is_offered(one));
+        offered.map(|one| one.name).collect()
+    }
+
+    fn is_offered(&self, mechanism: &Mechanism) -> bool {
+        let tls = self.s.tls.as_ref();
+        let fits = match mechanism.kind {
+            Kind::ScramPlus => tls.is_some_and(|tls| tls.binding.is_some()),
+            Kind::External => tls.is_some_and(|tls| tls.client.is_some()),
+            _ => tls.is_some() || !self.s.settings.tls_before_auth,
+        };
+        let wanted = self.s.settings.auth_mechanisms.as_ref();
+        let general = mechanism.is_general() && self.chain.serves(Hook::auth);
+        fits && wanted.is_none_or(|wanted| wanted.iter().any(|name| name == mechanism.name))
+            && (general || self.chain.offers(&self.s, mechanism.hook, mechanism.lower))
     }
 
     /// Whether AUTH is a command of this session: once a reply to EHLO has offered it.
@@ -83,119 +129,44 @@ impl Dialogue<'_> {
         if self.s.settings.tls_before_auth && self.s.tls.is_none() {
             return self.say(say(538, (7, 11), "AUTH needs TLS first"));
         }
-        let offered = self.auth_offer();
-        let known = MECHANISMS
-            .iter()
-            .find(|one| one.name.eq_ignore_ascii_case(name) && offered.contains(&one.name));
-        let Some(mechanism) = known else {
+        let known = MECHANISMS.iter().find(|one| one.name.eq_ignore_ascii_case(name));
+        let Some(mechanism) = known.filter(|one| self.is_offered(one)) else {
             return self.say(say(504, (5, 4), "unknown authentication mechanism"));
         };
         let initial = initial.map(str::to_owned);
-        let shown = match mechanism.hook {
-            Hook::auth_plain => self.plain(initial),
-            Hook::auth_login => self.login(initial),
-            _ => self.cram_md5(initial),
+        let shown = match mechanism.kind {
+            Kind::Plain => self.plain(initial).and_then(|with| self.judge(mechanism, &with)),
+            Kind::Login => self.login(initial).and_then(|with| self.judge(mechanism, &with)),
+            Kind::CramMd5 => self.cram_md5(initial).and_then(|with| self.judge(mechanism, &with)),
+            Kind::Scram | Kind::ScramPlus => self.scram(mechanism, initial),
+            Kind::External => self.external(initial).and_then(|with| self.judge(mechanism, &with)),
+            Kind::OauthBearer | Kind::Xoauth2 => self.bearer(mechanism, initial),
         };
         match shown {
-            Ok(credentials) => self.judge(mechanism, &credentials),
-            Err(Broken(flow)) => flow,
+            Ok(flow) | Err(Broken(flow)) => flow,
         }
     }
 
-    /// A line of the exchange, decoded; `prompt` goes out as 334 first.
-    fn ask_client(&mut self, prompt: &str) -> Result<Vec<u8>, Broken> {
-        self.s
-            .channel
-            .output()
-            .extend_from_slice(format!("334 {prompt}\r\n").as_bytes());
-        let mut line = Vec::new();
-        let longest = self.s.settings.limits.max_auth_line;
-        match self.s.channel.line(&mut line, longest) {
-            LineEvent::Line => self.decoded(&line),
-            LineEvent::TooLong => Err(Broken(self.say(say(
-                500,
-                (5, 6),
-                "authentication exchange line is too long",
-            )))),
-            LineEvent::End => Err(Broken(Flow::Lost)),
-            LineEvent::TimedOut => Err(Broken(self.timed_out())),
-            LineEvent::Leaving => Err(Broken(self.leaving())),
-        }
-    }
-
-    fn decoded(&mut self, line: &[u8]) -> Result<Vec<u8>, Broken> {
-        if line == b"*" {
-            return Err(Broken(self.say(say(501, (7, 0), "authentication cancelled"))));
-        }
-        let decoded = STANDARD.decode(line);
-        decoded.map_err(|_| Broken(self.say(say(501, (5, 2), "that is not base64"))))
-    }
-
-    /// The initial response, or what the client answers to a prompt; `=` is an empty one (RFC 4954 4).
-    fn initial(&mut self, initial: Option<String>, prompt: &str) -> Result<Vec<u8>, Broken> {
-        match initial.as_deref() {
-            Some("=") => Ok(Vec::new()),
-            Some(response) => self.decoded(response.as_bytes()),
-            None => self.ask_client(prompt),
-        }
-    }
-
-    fn plain(&mut self, initial: Option<String>) -> Result<Credentials, Broken> {
-        let response = self.initial(initial, "")?;
-        let parts: Vec<&[u8]> = response.split(|byte| *byte == 0).collect();
-        let [acting_for, user, password] = parts[..] else {
-            return Err(Broken(self.say(say(501, (5, 2), "malformed PLAIN response"))));
-        };
-        let (user, password) = (text(user), text(password));
-        // nobody acts for anybody else here
-        let as_himself = acting_for.is_empty() || acting_for == user.as_bytes();
-        self.complete("plain", user, Some(password).filter(|_| as_himself))
-    }
-
-    fn login(&mut self, initial: Option<String>) -> Result<Credentials, Broken> {
-        let user = text(&self.initial(initial, "VXNlcm5hbWU6")?);
-        let password = text(&self.ask_client("UGFzc3dvcmQ6")?);
-        self.complete("login", user, Some(password))
-    }
-
-    /// Without user or password there is nothing to ask plugins about.
-    fn complete(
-        &mut self,
-        mechanism: &'static str,
-        user: String,
-        password: Option<String>,
-    ) -> Result<Credentials, Broken> {
-        match password {
-            Some(password) if !user.is_empty() && !password.is_empty() => {
-                Ok(Credentials::password(mechanism, &user, &password))
-            }
-            _ => Err(Broken(self.failed(mechanism, &user, Decision::bare(Verdict::Deny)))),
-        }
-    }
-
-    fn cram_md5(&mut self, initial: Option<String>) -> Result<Credentials, Broken> {
-        if initial.is_some() {
-            return Err(Broken(self.say(say(501, (5, 4), "CRAM-MD5 takes no initial response"))));
-        }
-        let now = self.s.services().clock.now().duration_since(std::time::UNIX_EPOCH);
-        let seconds = now.map_or(0, |time| time.as_secs());
-        let me = &self.s.settings.me;
-        let ticket = format!("<{:x}.{seconds:x}@{me}>", random_number());
-        let response = text(&self.ask_client(&STANDARD.encode(&ticket))?);
-        let Some((user, digest)) = response.rsplit_once(' ').filter(|(user, _)| !user.is_empty()) else {
-            return Err(Broken(self.say(say(501, (5, 2), "malformed CRAM-MD5 response"))));
-        };
-        Ok(Credentials::digest(user, &ticket, &digest.to_ascii_lowercase()))
+    /// Asks the plugins and tells the client what they say.
+    fn judge(&mut self, mechanism: &Mechanism, with: &Credentials) -> Result<Flow, Broken> {
+        let decision = self.ask_providers(mechanism, with);
+        Ok(match decision.verdict {
+            Verdict::Ok | Verdict::Done => self.logged_in(mechanism, &with.user, decision),
+            _ => self.failed(mechanism.lower, &with.user, decision),
+        })
     }
 
     /// Asks the plugins: those of the mechanism, then the general ones.
-    fn judge(&mut self, mechanism: &Mechanism, with: &Credentials) -> Flow {
-        let mut decision = self.ask(match mechanism.hook {
-            Hook::auth_plain => Event::AuthPlain { with },
-            Hook::auth_login => Event::AuthLogin { with },
-            _ => Event::AuthCramMd5 { with },
+    fn ask_providers(&mut self, mechanism: &Mechanism, with: &Credentials) -> Decision {
+        let mut decision = self.ask(match mechanism.kind {
+            Kind::Plain => Event::AuthPlain { with },
+            Kind::Login => Event::AuthLogin { with },
+            Kind::CramMd5 => Event::AuthCramMd5 { with },
+            Kind::Scram | Kind::ScramPlus => Event::AuthScram { with },
+            Kind::External => Event::AuthExternal { with },
+            Kind::OauthBearer | Kind::Xoauth2 => Event::AuthToken { with },
         });
-        if decision.verdict == Verdict::Declined {
+        if decision.verdict == Verdict::Declined && mechanism.is_general() {
             let mut general = self.ask(Event::Auth { with });
             if general.verdict == Verdict::Declined {
                 // one that could not be asked might have known the user
@@ -205,14 +176,19 @@ impl Dialogue<'_> {
                 decision = general;
             }
         }
-        match decision.verdict {
-            Verdict::Ok | Verdict::Done => self.logged_in(mechanism, &with.user, decision),
-            _ => self.failed(mechanism.lower, &with.user, decision),
-        }
+        decision
     }
 
     fn logged_in(&mut self, mechanism: &Mechanism, user: &str, decision: Decision) -> Flow {
-        let user = harmless(user);
+        let user = match decision.login.as_deref() {
+            Some(Handed::User(found)) => harmless(found),
+            _ => harmless(user),
+        };
+        if user.is_empty() {
+            let words = "a plugin has let in somebody without a name";
+            self.log(Level::Error, format_args!("{words}, mechanism {}", mechanism.lower));
+            return self.say(say(454, (7, 0), "temporary authentication failure"));
+        }
         self.s.relay_client = true;
         if self.s.naughty.clear() {
             self.log(Level::Info, format_args!("auth success cleared naughty"));
@@ -232,46 +208,6 @@ impl Dialogue<'_> {
         self.s.login.failed = None;
         self.answer(Hook::auth, Decision::bare(Verdict::Ok), &words)
     }
-
-    /// The login has failed; a plugin that could not decide asks the client to try again.
-    fn failed(&mut self, mechanism: &str, user: &str, decision: Decision) -> Flow {
-        let user = harmless(user);
-        if decision.failed {
-            return self.say(say(454, (7, 0), "temporary authentication failure"));
-        }
-        let ip = self.s.peer.ip;
-        // fail2ban looks for these words
-        self.log(
-            Level::Notice,
-            format_args!("authentication failed for {user} from {ip} ({mechanism})"),
-        );
-        let mut words = format!("authentication failed for {user} from {ip}");
-        if !decision.text.is_empty() {
-            words = format!("{words} - {}", decision.text);
-        }
-        self.s.login.failed = Some((user, mechanism.to_owned()));
-        self.auth_failures += 1;
-        if let Some(canned) = answer(Hook::auth, Verdict::Deny) {
-            self.say_text(canned, words);
-        }
-        if let Some(flow) = self.auth_failures_over_rate() {
-            return flow;
-        }
-        let most = self.s.settings.limits.max_auth_failures;
-        if self.auth_failures >= most {
-            self.log(
-                Level::Notice,
-                format_args!("too many failed logins, limit max_auth_failures {most}"),
-            );
-            self.say(say(421, (7, 0), "too many failed logins"));
-            return Flow::Close;
-        }
-        Flow::Continue
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A user's name for replies, logs and headers: cut at a line end, without controls.

@@ -214,6 +214,9 @@ fn subject(event: &Event<'_>, s: &Session) -> String {
         }
         Event::Mail { sender, params } => format!("{}{}", sender.path(), with_params(params)),
         Event::Rcpt { recipient, params } => format!("{}{}", recipient.path(), with_params(params)),
+        Event::AuthToken { with } | Event::AuthExternal { with } => {
+            format!("{}/{}", with.user, with.token.as_deref().unwrap_or_default())
+        }
         Event::Vrfy { what } => (*what).to_owned(),
         Event::Noop { rest } => (*rest).to_owned(),
         Event::Help { topic } => (*topic).to_owned(),

@@ -10,13 +10,14 @@
 //! test HOOK VERDICT words     a plugin for tests, see talk/cast.rs
 //! takes dsn binary utf8       the extensions that whoever queues can take
 //! bare                        without the plugins that accept and queue everything
+//! tls [1.2] [shown|verified]  the connection is encrypted, and so the client has a certificate
 //! peer ADDRESS                the client's address; else 192.0.2.7
 //! spool file|missing          bodies lie in files; the spool cannot be used
 //! chunk N                     input comes in pieces of N bytes
 //! alone                       only as written: cut or joined packets would change the outcome
 //!
 //! C: text                     the client sends a line
-//! C\ text\r\n                 the client sends bytes; \r \n \t \0 \\ \xHH and \{N:text}, text N times
+//! C\ text\r\n                 the client sends bytes; \r \n \t \0 \\ \xHH and \{N:text}, text N times; \b{text} in base64
 //! C*N: text                   N times
 //! S: 250                      a reply of this code, of one line or more
 //! S: 250-first                a line of a reply; `...` at the end allows any more
@@ -47,6 +48,8 @@
 
 use std::net::IpAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use qpsmtpd::mail::Extensions;
 
 /// A conversation.
@@ -57,6 +60,7 @@ pub struct Script {
     pub plugins: Vec<(usize, PluginLine)>,
     pub takes: Extensions,
     pub bare: bool,
+    pub tls: Option<String>,
     pub peer: Option<IpAddr>,
     pub spool: Option<String>,
     pub chunk: Option<usize>,
@@ -179,6 +183,7 @@ impl Script {
             }
             "bare" => self.bare = true,
             "alone" => self.alone = true,
+            "tls" => self.tls = Some(rest.to_owned()),
             "peer" => self.peer = Some(rest.parse().map_err(|_| "no address")?),
             "spool" => self.spool = Some(rest.to_owned()),
             "chunk" => self.chunk = Some(rest.parse().map_err(|_| "no number")?),
@@ -324,6 +329,12 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
                 let digits = rest.get(1..3).ok_or("\\xHH")?;
                 out.push(u8::from_str_radix(digits, 16).map_err(|_| "\\xHH")?);
                 skip = 3;
+            }
+            Some('b') => {
+                let text = rest.strip_prefix("b{").and_then(|rest| rest.split_once('}'));
+                let (text, _) = text.ok_or("\\b{text}")?;
+                out.extend_from_slice(STANDARD.encode(unescape(text)?).as_bytes());
+                skip = text.len() + 3;
             }
             Some('{') => {
                 let end = rest.find('}').ok_or("\\{N:text}")?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use qpsmtpd::config::{Lines, Lookup, Rate};
 use qpsmtpd::log::{Builtin, Level, Record, Sink};
 use qpsmtpd::mail::Spool;
-use qpsmtpd::plugin::{Chain, KitDial, KitDns, Loaded, Peer, Session, load_line};
+use qpsmtpd::plugin::{Chain, ClientCertificate, KitDial, KitDns, Loaded, Peer, Session, Tls, load_line};
 use qpsmtpd::plugins::REGISTER;
 use qpsmtpd::session::channel::Channel;
 use qpsmtpd::session::services::{Clock, Event, Meter, NoOrders, Services};
@@ -37,7 +37,7 @@ impl Sink for Log {
 struct Counter(Mutex<Vec<Event>>);
 
 impl Counter {
-    fn add(&self, event: Event) -> u64 {
+    fn note(&self, event: Event) -> u64 {
         let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         events.push(event);
         events.iter().filter(|one| **one == event).count() as u64
@@ -46,10 +46,13 @@ impl Counter {
 
 impl Meter for Counter {
     fn admit(&self, event: Event, _: u128, rate: Rate) -> bool {
-        self.add(event) <= u64::from(rate.events)
+        self.note(event) <= u64::from(rate.events)
     }
     fn count(&self, event: Event, network: u128, rate: Rate) -> bool {
         self.admit(event, network, rate)
+    }
+    fn add(&self, event: Event, _: u128, _: Duration) -> u32 {
+        self.note(event) as u32
     }
     fn reached(&self, _: Event, _: u128, _: Rate) -> bool {
         false
@@ -82,7 +85,28 @@ pub fn session(lookup: Lookup, plugins: Vec<Loaded>, wire: Box<dyn Wire>, set: S
         reverse_name: false,
         tls: false,
     };
-    serve(Session::new(peer, channel, services, settings), &chain, entry);
+    let mut session = Session::new(peer, channel, services, settings);
+    session.tls = set.tls;
+    serve(session, &chain, entry);
+}
+
+/// The facts of an encrypted connection; see the file of conversations.
+fn tls(words: &str) -> Tls {
+    let has = |word| words.split_ascii_whitespace().any(|one| one == word);
+    let client = ClientCertificate {
+        subject: "CN=client.example.net".to_owned(),
+        names: vec!["client.example.net".to_owned()],
+        fingerprint: vec!["AB"; 32].join(":"),
+        verified: has("verified"),
+    };
+    Tls {
+        version: if has("1.2") { "TLSv1.2" } else { "TLSv1.3" },
+        cipher: "TLS_AES_256_GCM_SHA384",
+        group: None,
+        sni: None,
+        client: (has("shown") || has("verified")).then_some(client),
+        binding: (!has("1.2")).then_some([7; 32]),
+    }
 }
 
 /// The surroundings of a session.
@@ -93,6 +117,7 @@ pub struct Set {
     pub loud: Level,
     pub spool: Spool,
     pub peer: IpAddr,
+    pub tls: Option<Tls>,
 }
 
 impl Set {
@@ -113,6 +138,7 @@ impl Default for Set {
             loud: Level::Debug,
             spool: Spool::in_memory(),
             peer: Ipv4Addr::new(192, 0, 2, 7).into(),
+            tls: None,
         }
     }
 }
@@ -126,6 +152,8 @@ pub fn play(script: &Script, mode: Mode) -> Result<(), String> {
     let (events, queue) = (Events::default(), Queue::default());
     let lookup = Lookup::in_memory();
     lookup.set("me", &["mx.example.org"]);
+    // a wait is a step of its own, which most conversations have no use for
+    lookup.set("auth_delay", &["0"]);
     for (name, lines) in &script.config {
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         lookup.set(name, &lines);
@@ -151,6 +179,7 @@ pub fn play(script: &Script, mode: Mode) -> Result<(), String> {
     };
     let set = Set {
         peer: script.peer.unwrap_or(set.peer),
+        tls: script.tls.as_deref().map(tls),
         ..set
     };
     let log = set.log.clone();

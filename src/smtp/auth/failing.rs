@@ -1,0 +1,79 @@
+//! A login that failed: who hears of it, how long the client waits, and when it has tried often enough.
+
+use std::time::Duration;
+
+use super::harmless;
+use crate::log::Level;
+use crate::plugin::{Decision, Hook};
+use crate::session::Verdict;
+use crate::session::services::Event;
+use crate::session::wire::Heard;
+use crate::smtp::answers::{answer, say};
+use crate::smtp::dialogue::{Dialogue, Flow};
+
+/// For how long a failed login makes the next ones of its network wait longer.
+const REMEMBERED: Duration = Duration::from_secs(900);
+
+impl Dialogue<'_> {
+    /// The login has failed; where a plugin could not decide the client is to try again.
+    pub(super) fn failed(&mut self, mechanism: &str, user: &str, decision: Decision) -> Flow {
+        if decision.failed {
+            return self.say(say(454, (7, 0), "temporary authentication failure"));
+        }
+        self.note_failure(mechanism, user);
+        if let Some(flow) = self.delay() {
+            return flow;
+        }
+        let (user, ip) = (harmless(user), self.s.peer.ip);
+        let mut words = format!("authentication failed for {user} from {ip}");
+        if !decision.text.is_empty() {
+            words = format!("{words} - {}", decision.text);
+        }
+        if let Some(canned) = answer(Hook::auth, Verdict::Deny) {
+            self.say_text(canned, words);
+        }
+        if let Some(flow) = self.auth_failures_over_rate() {
+            return flow;
+        }
+        let most = self.s.settings.limits.max_auth_failures;
+        if self.auth_failures >= most {
+            self.log(
+                Level::Notice,
+                format_args!("too many failed logins, limit max_auth_failures {most}"),
+            );
+            self.say(say(421, (7, 0), "too many failed logins"));
+            return Flow::Close;
+        }
+        Flow::Continue
+    }
+
+    /// Logs and counts a login that has failed.
+    pub(super) fn note_failure(&mut self, mechanism: &str, user: &str) {
+        let user = harmless(user);
+        // fail2ban looks for these words
+        self.log(
+            Level::Notice,
+            format_args!("authentication failed for {user} from {} ({mechanism})", self.s.peer.ip),
+        );
+        self.s.login.failed = Some((user, mechanism.to_owned()));
+        self.auth_failures += 1;
+    }
+
+    /// Lets the client wait, the longer the more logins of its network have failed lately; the flow if it does not
+    /// bear that, or the daemon ends. It is not over sooner if the client says something.
+    fn delay(&mut self) -> Option<Flow> {
+        let settings = self.s.settings.clone();
+        let (first, most) = (settings.auth_delay, settings.auth_delay_max);
+        if first.is_zero() {
+            return None;
+        }
+        let network = settings.rates.network(self.s.peer.ip);
+        let failures = self.s.services().meter.add(Event::AuthDelay, network, REMEMBERED);
+        let wait = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(most);
+        match self.s.channel.pause(wait) {
+            Heard::TimedOut | Heard::Bytes(_) => None,
+            Heard::End => Some(Flow::Lost),
+            Heard::Leaving => Some(self.leaving()),
+        }
+    }
+}
