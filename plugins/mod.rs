@@ -35,6 +35,7 @@ mod tls;
 mod user_config;
 
 register! {
+    auth::auth_checkpassword,
     auth::auth_flat_file,
     auth::authdeny,
     badmailfrom,

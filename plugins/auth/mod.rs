@@ -1,4 +1,6 @@
 //! The plugins that decide who may log in (catalogue 15).
 
+pub mod auth_checkpassword;
 pub mod auth_flat_file;
 pub mod authdeny;
+mod checkpassword;

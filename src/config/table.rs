@@ -258,6 +258,8 @@ pub const TABLE: &[Setting] = table! {
         "Regular expressions of recipients that are refused; today they stand in badrcptto.";
     "flat_auth_pw" of "auth/auth_flat_file", List, "(empty)", "joe@example.com:secret":
         "Users who may log in, and their passwords or hashes of them.";
+    "smtpauth-checkpassword" of "auth/auth_checkpassword", Text, "(none)", "/bin/checkpassword /bin/true":
+        "The program that checks passwords, and the program that it runs when they are right.";
     "rcpthosts" of "rcpt_ok", List, "(empty)", "example.com":
         "The domains mail is accepted for.";
     "morercpthosts" of "rcpt_ok", Map, "(empty)", "example.net":

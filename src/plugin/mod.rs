@@ -42,7 +42,7 @@ pub use manners::*;
 pub use manual::manual;
 pub use password::{Stored, validate};
 pub use patterns::*;
-pub use program::{End, Program, Ran};
+pub use program::{End, Program, Ran, effective_user};
 pub use scram::{ScramHash, ScramKeys};
 pub use tools::*;
 

@@ -23,6 +23,11 @@ const MOST_HEARD: usize = 16 * 1024;
 /// The longest time between two looks whether the program has ended; nearly always its pipes tell at once.
 const STEP: Duration = Duration::from_millis(50);
 
+/// The user whose rights this process has.
+pub fn effective_user() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
 /// A program to be run once.
 pub struct Program<'a> {
     command: Command,
