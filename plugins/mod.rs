@@ -37,6 +37,7 @@ mod user_config;
 register! {
     auth::auth_checkpassword,
     auth::auth_flat_file,
+    auth::auth_vpopmail,
     auth::authdeny,
     badmailfrom,
     badmailfromto,

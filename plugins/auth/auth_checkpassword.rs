@@ -119,13 +119,7 @@ esac
     }
 
     fn plain(user: &str, password: &str) -> Credentials {
-        Credentials {
-            mechanism: "plain",
-            user: user.to_owned(),
-            password: Some(password.to_owned()),
-            digest: None,
-            ticket: None,
-        }
+        Credentials::password("plain", user, password)
     }
 
     #[test]

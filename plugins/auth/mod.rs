@@ -2,5 +2,6 @@
 
 pub mod auth_checkpassword;
 pub mod auth_flat_file;
+pub mod auth_vpopmail;
 pub mod authdeny;
 mod checkpassword;

@@ -77,7 +77,7 @@ impl Map {
     ///
     /// # Errors
     /// A fault that names the file.
-    pub(super) fn open(path: &Path) -> Result<Map, Fault> {
+    pub fn open(path: &Path) -> Result<Map, Fault> {
         let fault = |error| Fault::error(format!("cannot read: {error}")).at(Place::of_file(path));
         let cdb = Cdb::open(path).map_err(fault)?;
         Ok(Map(Arc::new(Source::Cdb {

@@ -46,7 +46,7 @@ pub use program::{End, Program, Ran, effective_user};
 pub use scram::{ScramHash, ScramKeys};
 pub use tools::*;
 
-pub use crate::config::{Line, Lines, host_name};
+pub use crate::config::{Line, Lines, Map, host_name};
 pub use crate::log::{Harmless, Level, Record, Sink, Stderr};
 pub use crate::mail::PathLine;
 pub use crate::mail::body::is_full;
