@@ -4,8 +4,8 @@ use crate::plugin::{Alias, Declaration, Register};
 
 /// Declares the modules and makes the list of declarations.
 macro_rules! register {
-    ($($module:ident $(:: $inner:ident)?),* $(,)?) => {
-        static PLUGINS: &[&Declaration] = &[$(&$module $(::$inner)? ::DECLARATION),*];
+    ($($(#[$when:meta])? $module:ident $(:: $inner:ident)?),* $(,)?) => {
+        static PLUGINS: &[&Declaration] = &[$($(#[$when])? &$module $(::$inner)? ::DECLARATION),*];
     };
 }
 
@@ -38,6 +38,8 @@ register! {
     auth::auth_checkpassword,
     auth::auth_flat_file,
     auth::auth_vpopmail,
+    #[cfg(feature = "mysql")]
+    auth::auth_vpopmail_sql,
     auth::authdeny,
     badmailfrom,
     badmailfromto,
@@ -112,6 +114,16 @@ static IGNORED: &[(&str, &str)] = &[
 ];
 
 static GONE: &[(&str, &str)] = &[
+    #[cfg(not(feature = "ldap"))]
+    (
+        "auth/auth_ldap_bind",
+        "was left out when this program was built (feature ldap)",
+    ),
+    #[cfg(not(feature = "mysql"))]
+    (
+        "auth/auth_vpopmail_sql",
+        "was left out when this program was built (feature mysql)",
+    ),
     ("auth/authnull", "accepted everybody; it is not provided"),
     ("logging/apache", "only works inside Apache; use logging/warn"),
     (

@@ -3,5 +3,7 @@
 pub mod auth_checkpassword;
 pub mod auth_flat_file;
 pub mod auth_vpopmail;
+#[cfg(feature = "mysql")]
+pub mod auth_vpopmail_sql;
 pub mod authdeny;
 mod checkpassword;

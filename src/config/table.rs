@@ -258,6 +258,13 @@ pub const TABLE: &[Setting] = table! {
         "Regular expressions of recipients that are refused; today they stand in badrcptto.";
     "flat_auth_pw" of "auth/auth_flat_file", List, "(empty)", "joe@example.com:secret":
         "Users who may log in, and their passwords or hashes of them.";
+    "vpopmail_mysql_dsn" of "auth/auth_vpopmail_sql", Text, "dbi:mysql:dbname=vpopmail;host=127.0.0.1",
+        "dbi:mysql:dbname=vpopmail;host=db.example.com;port=3306":
+        "The database of vpopmail's users, as Perl's DBI names it.";
+    "vpopmail_mysql_user" of "auth/auth_vpopmail_sql", Text, "vpopmailuser", "qpsmtpd":
+        "The user who asks the database of vpopmail.";
+    "vpopmail_mysql_pass" of "auth/auth_vpopmail_sql", Text, "vpoppasswd", "secret":
+        "The password of that user.";
     "smtpauth-checkpassword" of "auth/auth_checkpassword", Text, "(none)", "/bin/checkpassword /bin/true":
         "The program that checks passwords, and the program that it runs when they are right.";
     "rcpthosts" of "rcpt_ok", List, "(empty)", "example.com":

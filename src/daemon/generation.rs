@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::config::{Fault, Lookup, Settings};
 use crate::log::{Builtin, Level, Record};
 use crate::mail::Spool;
-use crate::net::{self, Dialler, PolledWire, SystemDns};
+use crate::net::{self, Dialler, Libraries, PolledWire, SystemDns};
 use crate::plugin::{Chain, Hook, Programs, load_plugins};
 use crate::plugins::REGISTER;
 use crate::prefork::{self, Confinement, Connection, Console, Fallen, Refusal, Service};
@@ -106,6 +106,7 @@ impl Recipe {
             clock: Clock::default(),
             dns: Arc::new(SystemDns),
             dial: Arc::new(Dialler),
+            stores: Arc::new(Libraries::default()),
             log: Arc::new(Builtin::stderr(level)),
             hooks: chain.clone(),
             orders: orders.unwrap_or_else(|| Arc::new(NoOrders)),

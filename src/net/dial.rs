@@ -4,14 +4,15 @@
 //! may outlive the session and serve the next one, in another thread.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::dns::SystemDns;
 use super::tls;
@@ -57,7 +58,8 @@ fn left(until: Instant) -> Result<Duration, Lost> {
     }
 }
 
-fn addresses(host: &str, until: Instant) -> Result<Vec<IpAddr>, Lost> {
+/// The addresses of a host.
+pub(super) fn addresses(host: &str, until: Instant) -> Result<Vec<IpAddr>, Lost> {
     if let Ok(ip) = host.parse() {
         return Ok(vec![ip]);
     }
@@ -72,7 +74,7 @@ fn addresses(host: &str, until: Instant) -> Result<Vec<IpAddr>, Lost> {
 }
 
 /// Connects to the first of the addresses that answers; those that remain share the time that is left.
-fn tcp(addresses: &[IpAddr], port: u16, until: Instant) -> Result<TcpStream, Lost> {
+pub(super) fn tcp(addresses: &[IpAddr], port: u16, until: Instant) -> Result<TcpStream, Lost> {
     let addresses = &addresses[..addresses.len().min(MOST_ADDRESSES)];
     let mut reasons = Vec::new();
     for (tried, ip) in addresses.iter().enumerate() {
@@ -96,7 +98,8 @@ fn tcp(addresses: &[IpAddr], port: u16, until: Instant) -> Result<TcpStream, Los
     }
 }
 
-fn unix(path: &Path, until: Instant) -> Result<UnixStream, Lost> {
+/// Connects to a unix socket.
+pub(super) fn unix(path: &Path, until: Instant) -> Result<UnixStream, Lost> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // a server with a full queue makes who connects wait, as long as a write may take
     socket.set_write_timeout(Some(left(until)?))?;
@@ -137,7 +140,7 @@ impl<E: Ends> Polled<E> {
     }
 }
 
-impl<E: Ends> Wire for Polled<E> {
+impl<E: Ends + AsFd> Wire for Polled<E> {
     fn read(&mut self, buffer: &mut [u8], deadline: Instant, _busy: bool) -> io::Result<Heard> {
         loop {
             match self.ends.read(buffer) {
@@ -169,6 +172,10 @@ impl<E: Ends> Wire for Polled<E> {
             }
         }
         Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        SockRef::from(&self.ends).shutdown(Shutdown::Write)
     }
 }
 

@@ -29,6 +29,8 @@ use crate::session::tls::{Ask, Encrypt, SUITES, Tls, TlsPlan};
 use crate::session::wire::Wire;
 
 use choice::Choice;
+#[cfg(feature = "ldap")]
+pub(super) use client::client_config;
 pub(super) use client::encrypt;
 use clients::Clients;
 pub use keys::Keyring;

@@ -9,9 +9,11 @@
 
 mod dial;
 mod outcome;
+mod stores;
 
 pub use dial::KitDial;
 pub use outcome::Outcome;
+pub use stores::KitStores;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -88,6 +90,7 @@ pub struct Kit {
     log: Kept,
     dns: KitDns,
     dial: KitDial,
+    stores: KitStores,
 }
 
 impl Kit {
@@ -135,12 +138,13 @@ impl Kit {
     pub fn with(chain: Chain, lookup: Lookup) -> Kit {
         let (chain, lookup) = (Arc::new(chain), Arc::new(lookup));
         let (wire, log, dns) = (MemoryWire::default(), Kept::default(), KitDns::default());
-        let dial = KitDial::default();
+        let (dial, stores) = (KitDial::default(), KitStores::default());
         let services = Arc::new(Services {
             lookup: lookup.clone(),
             clock: Clock::default(),
             dns: Arc::new(dns.clone()),
             dial: Arc::new(dial.clone()),
+            stores: Arc::new(stores.clone()),
             log: Arc::new(Builtin::new(Level::Debug, Box::new(log.clone()))),
             hooks: chain.clone(),
             meter: Arc::new(NoMeter),
@@ -166,6 +170,7 @@ impl Kit {
             log,
             dns,
             dial,
+            stores,
         }
     }
 
@@ -218,6 +223,11 @@ impl Kit {
     /// The way to other servers.
     pub fn dial(&self) -> &KitDial {
         &self.dial
+    }
+
+    /// The databases and directories that are asked.
+    pub fn stores(&self) -> &KitStores {
+        &self.stores
     }
 
     /// The wire, to speak before one's turn.

@@ -35,7 +35,7 @@ pub use credentials::{Credentials, Handed};
 pub use declare::*;
 pub use event::*;
 pub use hosts::*;
-pub use kit::{Kit, KitDial, KitDns, Outcome};
+pub use kit::{Kit, KitDial, KitDns, KitStores, Outcome};
 pub use lists::*;
 pub use load::*;
 pub use manners::*;
@@ -59,6 +59,7 @@ pub use crate::session::channel::Pending;
 pub use crate::session::client::Loglevel;
 pub use crate::session::remote::{Dial, Lost, Remote, Target};
 pub use crate::session::services::Dns;
+pub use crate::session::stores::{Bound, Database, DirectoryLogin};
 pub use crate::session::tls::{Ask, AskAt, SUITES as TLS_SUITES, TlsPlan};
 pub use crate::session::trust::{ClientTls, RemoteTls, Roots, Tlsa, Trust, fingerprint};
 pub use crate::session::{

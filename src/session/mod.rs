@@ -7,6 +7,7 @@ pub mod memory;
 pub mod notes;
 pub mod remote;
 pub mod services;
+pub mod stores;
 pub mod tls;
 pub mod transaction;
 pub mod trust;

@@ -200,6 +200,15 @@ impl Remote {
         self.wire.write(bytes, until).or_else(|why| self.end(why.into()))
     }
 
+    /// Says that nothing more will be sent; what the other side sends can still be read.
+    ///
+    /// # Errors
+    /// The connection is lost, or encrypted: then it cannot be closed by halves.
+    pub fn finish(&mut self) -> Result<(), Lost> {
+        self.check()?;
+        self.wire.finish().or_else(|why| self.end(why.into()))
+    }
+
     /// The next line, of at most `max` bytes without its end, CRLF or LF.
     ///
     /// # Errors

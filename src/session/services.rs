@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Mark;
 use super::remote::Dial;
+use super::stores::Stores;
 use super::tls::Encrypt;
 use crate::config::{Lines, Lookup, Rate};
 use crate::log::{Builtin, Level, Record};
@@ -146,6 +147,8 @@ pub struct Services {
     pub dns: Arc<dyn Resolver>,
     /// Connections that we make.
     pub dial: Arc<dyn Dial>,
+    /// Databases and directories.
+    pub stores: Arc<dyn Stores>,
     /// The log that is used while no logging plugin is loaded.
     pub log: Arc<Builtin>,
     /// What an operator wants of the log.

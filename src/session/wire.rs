@@ -35,4 +35,12 @@ pub trait Wire: Send {
 
     /// What is written from now on is no text; nobody else may write a line in between.
     fn seal(&mut self) {}
+
+    /// Says that no more will be written; what the other side writes can still be read.
+    ///
+    /// # Errors
+    /// Those of the connection, or it is one of a kind that cannot be closed by halves.
+    fn finish(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }

@@ -13,6 +13,7 @@ use qpsmtpd::plugin::{Chain, ClientCertificate, KitDial, KitDns, Loaded, Peer, S
 use qpsmtpd::plugins::REGISTER;
 use qpsmtpd::session::channel::Channel;
 use qpsmtpd::session::services::{Clock, Event, Meter, NoOrders, Services};
+use qpsmtpd::session::stores::NoStores;
 use qpsmtpd::session::wire::Wire;
 use qpsmtpd::smtp::{Entry, serve};
 
@@ -68,6 +69,7 @@ pub fn session(lookup: Lookup, plugins: Vec<Loaded>, wire: Box<dyn Wire>, set: S
         clock: set.clock,
         dns: Arc::new(KitDns::default()),
         dial: Arc::new(KitDial::default()),
+        stores: Arc::new(NoStores),
         log: Arc::new(Builtin::new(set.loud, Box::new(set.log))),
         hooks: chain.clone(),
         meter: Arc::new(Counter::default()),

@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn lines_of_assign() {
-        let text = "=root:root:0:0:/root:::\n+a.example-:a.example:89:89:/d/a:-::\n+user-:user:1:1:/home/user:-::\n.\n";
+        let text = "=alias:alias:7790:2108:/var/qmail/alias:::\n+a.example-:a.example:89:89:/d/a:-::\n+user-:user:1:1:/home/user:-::\n.\n";
         let found: Vec<_> = domains(text).collect();
         assert_eq!(found, [("a.example", "/d/a".into()), ("user", "/home/user".into())]);
     }

@@ -25,12 +25,7 @@ use crate::session::wire::Wire;
 
 /// Makes an encrypted wire of a clear one, at the client's side.
 pub fn encrypt(clear: Box<dyn Wire>, how: &ClientTls, until: Instant) -> Result<(Box<dyn Wire>, RemoteTls), Lost> {
-    let made = how.made.get_or_init(|| Box::new(config(&how.trust)));
-    let config = match made.downcast_ref::<Result<Arc<ClientConfig>, String>>() {
-        Some(Ok(config)) => config.clone(),
-        Some(Err(why)) => return Err(Lost::because(format_args!("TLS: {why}"))),
-        None => return Err(Lost::because("TLS: what was made of its settings is something else")),
-    };
+    let config = client_config(how)?;
     // a dot at the end belongs to DNS, not to TLS
     let name = how.name.trim_end_matches('.').to_owned();
     let name = ServerName::try_from(name).map_err(|_| Lost::because("TLS: the name of the server is none"))?;
@@ -54,6 +49,16 @@ pub fn encrypt(clear: Box<dyn Wire>, how: &ClientTls, until: Instant) -> Result<
         fingerprint: own.map_or_else(String::new, |own| fingerprint(own)),
     };
     Ok((Box::new(wire), facts))
+}
+
+/// The settings of rustls for a connection, kept with it.
+pub fn client_config(how: &ClientTls) -> Result<Arc<ClientConfig>, Lost> {
+    let made = how.made.get_or_init(|| Box::new(config(&how.trust)));
+    match made.downcast_ref::<Result<Arc<ClientConfig>, String>>() {
+        Some(Ok(config)) => Ok(config.clone()),
+        Some(Err(why)) => Err(Lost::because(format_args!("TLS: {why}"))),
+        None => Err(Lost::because("TLS: what was made of its settings is something else")),
+    }
 }
 
 fn words(why: Error) -> Lost {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -123,6 +123,7 @@ fn left(until: Instant) -> io::Result<Duration> {
 /// A socket that blocks for a limited time.
 trait Blocking: Read + Write + Send {
     fn limit(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()>;
+    fn finish(&self) -> io::Result<()>;
 }
 
 macro_rules! blocking {
@@ -131,6 +132,9 @@ macro_rules! blocking {
             fn limit(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
                 self.set_read_timeout(read)?;
                 self.set_write_timeout(write)
+            }
+            fn finish(&self) -> io::Result<()> {
+                self.shutdown(Shutdown::Write)
             }
         }
     )*};
@@ -167,6 +171,10 @@ impl<S: Blocking> Wire for Timed<S> {
             }
         }
         Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.finish()
     }
 }
 
