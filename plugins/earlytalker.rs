@@ -153,6 +153,10 @@ impl Earlytalker {
     }
 
     fn data(&self, s: &mut Session) -> Answer {
+        // what follows BDAT is asked for
+        if s.transaction.as_ref().is_some_and(|one| one.chunked) {
+            return declined();
+        }
         if !self.check_at.contains(&Point::Data) || s.is_immune() || !self.talks(s) {
             return declined();
         }

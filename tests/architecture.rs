@@ -25,12 +25,13 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hickory_resolver",  &["src/net/dns"]),
     ("getrandom",         &["src/plugin/tools.rs"]),
     ("hmac",              &["src/plugin/password.rs", "src/plugin/scram.rs"]),
+    ("idna",              &["src/mail/domain.rs"]),
     ("ipnet",             &["src/config/networks.rs"]),
     ("landlock",          &["src/prefork/"]),
     ("md_5",              &["src/plugin/password.rs"]),
     ("ldap3",             &["src/net/ldap.rs"]),
     // finding a byte: wherever bytes are read
-    ("memchr",            &["src/mail/", "src/session/channel.rs", "src/session/remote.rs", "src/smtp/intake.rs", "src/plugin/mod.rs"]),
+    ("memchr",            &["src/mail/", "src/session/channel.rs", "src/session/remote.rs", "src/smtp/chunk.rs", "src/smtp/intake.rs", "src/plugin/mod.rs"]),
     ("mio",               &["src/net/", "src/prefork/"]),
     ("mysql",             &["src/net/sql.rs"]),
     // users and processes; programs that plugins run

@@ -19,7 +19,7 @@ plugin! {
         /// The maildir; with a pattern the directory of the maildirs. It is made if it is missing.
         @1 dir: PathBuf,
         /// The maildir of a recipient below that directory: `%l` is the local part, `%d` the domain in lower case,
-        /// `%u` both with an `@`. Characters of an address other than letters, digits and `-+_.,@=` become `_`.
+        /// `%u` both with an `@`. ASCII characters of an address other than letters, digits and `-+_.,@=` become `_`.
         @2 subdirs: Option<String>,
         /// The mode of the directories in octal; files get the same without the right to execute.
         @3 mode: Option<Mode> = None,

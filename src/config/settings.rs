@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::fault::Fault;
 use super::lines::Lines;
 use super::networks::Networks;
+use super::protocol::{Disabled, OutOfTurn};
 use super::rate::Rates;
 use super::values::{Values, address, default, host};
 use crate::log::Level;
@@ -67,6 +68,10 @@ pub struct Settings {
     pub received_version: bool,
     /// Unknown parameters of MAIL and RCPT are refused with 555.
     pub strict_parameters: bool,
+    /// Commands and extensions that are neither offered nor served.
+    pub disabled: Disabled,
+    /// What becomes of clients that do not wait for a reply.
+    pub unauthorized_pipelining: OutOfTurn,
     /// A second HELO or EHLO is refused with 503.
     pub strict_hello: bool,
 }
@@ -177,6 +182,8 @@ impl Settings {
             lenient_local_parts: v.flag("lenient_local_parts"),
             received_version: v.flag("received_version"),
             strict_parameters: v.flag("strict_parameters"),
+            disabled: Disabled::read(v),
+            unauthorized_pipelining: OutOfTurn::read(v),
             strict_hello: v.flag("strict_hello"),
             me,
         };

@@ -229,6 +229,10 @@ pub const TABLE: &[Setting] = table! {
         "Name the version of the program in Received fields.";
     "strict_parameters", Flag, "0", "1":
         "Refuse unknown parameters of MAIL and RCPT with 555, as RFC 5321 asks for.";
+    "disabled", List, "(none)", "VRFY HELP":
+        "The commands and extensions that are neither offered nor served.";
+    "unauthorized_pipelining", Text, "log", "refuse":
+        "What becomes of clients that send on before they have heard a reply that they must wait for: allow, log or refuse.";
     "strict_hello", Flag, "0", "1":
         "Refuse a second HELO or EHLO with 503.";
     "hosts_allow" of "hosts_allow", List, "(empty)", "192.0.2.0/24 DENYSOFT come back later":

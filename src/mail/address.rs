@@ -32,7 +32,7 @@ pub struct Syntax {
     pub lenient_local: bool,
     /// Domains may contain underscores, as some real host names do.
     pub underscore: bool,
-    /// Local parts and domains may contain what is not ASCII (RFC 6531).
+    /// Local parts and domains may contain what is not ASCII (RFC 6531); domains become ASCII (RFC 5891).
     pub utf8: bool,
 }
 
@@ -136,7 +136,7 @@ impl Address {
         &self.local
     }
 
-    /// The domain or the address literal in its brackets; none for the null sender and the bare postmaster.
+    /// The domain, in ASCII, or the address literal in its brackets; none for the null sender and the bare postmaster.
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
     }
@@ -312,7 +312,7 @@ mod tests {
             assert_eq!(address(path, LENIENT), lenient, "lenient {path}");
         }
         assert_eq!(address("<a@x_y.z>", ALL), "<a@x_y.z>");
-        assert_eq!(address("<\u{e9}@b\u{fc}.c>", ALL), "<\u{e9}@b\u{fc}.c>");
+        assert_eq!(address("<\u{e9}@b\u{fc}.c>", ALL), "<\u{e9}@xn--b-eha.c>");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The right-hand side of a mailbox: domain names and address literals (RFC 5321, 4.1.2 and 4.1.3).
 
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
+
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
 use super::address::Syntax;
 
@@ -35,11 +38,30 @@ pub(super) fn check(domain: &str, syntax: Syntax) -> Result<(), (&'static str, u
     Ok(())
 }
 
+/// A domain with its labels in ASCII (RFC 5891), so that there is one form to compare and to ask DNS for; as it is, if
+/// it is ASCII. None if it is no domain.
+pub fn ascii_domain(domain: &str) -> Option<Cow<'_, str>> {
+    if domain.is_ascii() {
+        return Some(Cow::Borrowed(domain));
+    }
+    let (all, hyphens) = (AsciiDenyList::EMPTY, Hyphens::CheckFirstLast);
+    let ascii = Uts46::new()
+        .to_ascii(domain.as_bytes(), all, hyphens, DnsLength::Verify)
+        .ok()?;
+    // what is not ASCII may stand for anything, also for an `@`
+    let underscore = Syntax {
+        underscore: true,
+        ..Syntax::default()
+    };
+    check(&ascii, underscore).is_ok().then_some(ascii)
+}
+
 fn check_label(label: &str, syntax: Syntax) -> Result<(), (&'static str, usize)> {
     if label.is_empty() {
         return Err(("empty label in the domain", 0));
     }
-    if label.len() > MAX_LABEL {
+    // how long one is that is not ASCII shows when it is made so
+    if label.len() > MAX_LABEL && label.is_ascii() {
         return Err(("a label of the domain is longer than 63 octets", MAX_LABEL));
     }
     let allowed = |c: char| {
@@ -120,6 +142,35 @@ mod tests {
         };
         assert!(check("bücher.example", utf8).is_ok());
         assert!(check("b\u{85}cher.example", utf8).is_err());
+    }
+
+    #[test]
+    fn domains_in_ascii() {
+        for (domain, want) in [
+            ("Example.ORG", Some("Example.ORG")),
+            ("bücher.example", Some("xn--bcher-kva.example")),
+            ("BÜCHER.Example", Some("xn--bcher-kva.example")),
+            ("bu\u{308}cher.example", Some("xn--bcher-kva.example")),
+            ("例え.テスト", Some("xn--r8jz45g.xn--zckzah")),
+            ("例え。テスト", Some("xn--r8jz45g.xn--zckzah")),
+            ("faß.example", Some("xn--fa-hia.example")),
+            ("_ü.example", Some("xn--_-eha.example")),
+            ("a\u{ff20}b.example", None),
+            ("a\u{3000}b.example", None),
+            ("-ü.example", None),
+            ("ü..example", None),
+            ("\u{200d}.example", None),
+            ("ü\u{5d0}.example", None),
+            ("xn--é.example", None),
+        ] {
+            assert_eq!(ascii_domain(domain).as_deref(), want, "{domain}");
+        }
+        assert_eq!(ascii_domain(&format!("{}.example", "ü".repeat(64))), None);
+        let utf8 = Syntax {
+            utf8: true,
+            ..Syntax::default()
+        };
+        assert!(check(&format!("{}.example", "ü".repeat(40)), utf8).is_ok());
     }
 
     #[test]

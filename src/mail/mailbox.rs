@@ -69,7 +69,10 @@ pub(super) fn parse_mailbox(mailbox: &str, syntax: Syntax) -> Result<(String, St
         why,
         at: split + 1 + at,
     })?;
-    Ok((local, host.to_owned()))
+    match domain::ascii_domain(host) {
+        Some(host) => Ok((local, host.into_owned())),
+        None => bad("no internationalized domain", split + 1),
+    }
 }
 
 /// An unquoted local part.

@@ -16,6 +16,7 @@ mod xtext;
 
 pub use address::{Address, BadAddress, Syntax};
 pub use body::{Body, BodyReader, Spool};
+pub use domain::ascii_domain;
 pub use header::{Field, Header};
 pub use message::{Message, MessageFile};
 pub use options::{BodyKind, Extensions, MailOptions, Notify, Orcpt, RcptOptions, Ret};

@@ -209,6 +209,9 @@ impl MailOptions {
                 "smtputf8" if !offered.utf8 => return Err(BadOption::NotOffered("SMTPUTF8")),
                 "smtputf8" if value.is_some() => return bad("SMTPUTF8 takes no value"),
                 "smtputf8" => options.utf8 = true,
+                // a promise that nobody here could keep (RFC 4865, RFC 2852)
+                "holdfor" | "holduntil" => return Err(BadOption::NotOffered("FUTURERELEASE")),
+                "by" => return Err(BadOption::NotOffered("DELIVERBY")),
                 "ret" if offered.dsn => match text.to_ascii_uppercase().as_str() {
                     "FULL" => once(&mut options.ret, Ret::Full, "RET")?,
                     "HDRS" => once(&mut options.ret, Ret::Headers, "RET")?,

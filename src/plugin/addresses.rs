@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::lists::ascii_entry;
 use super::{Cached, Failure, Loading, Pattern, entry};
 use crate::config::{Line, Lines};
 use crate::mail::Address;
@@ -35,7 +36,7 @@ impl<T> Addresses<T> {
     pub fn add_exact(&mut self, entry: &str, value: T) {
         let at = self.values.len();
         self.values.push(value);
-        self.exact.entry(entry.to_lowercase().into()).or_insert(at);
+        self.exact.entry(exact(entry)).or_insert(at);
     }
 
     /// Adds a regular expression that is looked for anywhere in `user@host`.
@@ -58,7 +59,7 @@ impl<T> Addresses<T> {
         self.values.push(value);
         let (address, pattern) = (entry.contains('@'), is_pattern(entry));
         if address {
-            self.exact.entry(entry.to_lowercase().into()).or_insert(at);
+            self.exact.entry(exact(entry)).or_insert(at);
         }
         if pattern {
             let pattern = Pattern::new(entry, true).map_err(|why| broken(entry, &why))?;
@@ -150,6 +151,15 @@ impl AddressFiles {
     }
 }
 
+/// An entry as [`folded`] has addresses: in lower case, the domain in ASCII.
+fn exact(entry: &str) -> Box<str> {
+    let entry = entry.to_lowercase();
+    match entry.rsplit_once('@') {
+        Some((user, domain)) => format!("{user}@{}", ascii_entry(domain)).into(),
+        None => entry.into(),
+    }
+}
+
 /// `user@host` in lower case.
 pub fn folded(address: &Address) -> String {
     let mut text = address.address();
@@ -200,6 +210,7 @@ mod tests {
             "^offers[0-9]+@ no offers",
             r"\.invalid$ nowhere",
             "all.+@x.example plus",
+            "Jürgen@Bücher.example no Jürgen",
         ]);
         assert!(told.is_empty(), "{told:?}");
         for (user, host, text) in [
@@ -211,6 +222,7 @@ mod tests {
             ("a", "b.INVALID", Some("nowhere")),
             ("allyou", "x.example", Some("plus")),
             ("jim", "example.org", None),
+            ("jürgen", "xn--bcher-kva.example", Some("no Jürgen")),
         ] {
             assert_eq!(find(&list, user, host).as_deref(), text, "{user}@{host}");
         }

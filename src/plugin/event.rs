@@ -137,7 +137,7 @@ impl std::str::FromStr for Hook {
 /// What is known for the Received field (catalogue 1.5).
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPA`, `ESMTPSA` (RFC 3848).
+    /// `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPA`, `ESMTPSA` (RFC 3848), `UTF8SMTP` and so on (RFC 6531 4.3).
     pub kind: &'static str,
     /// User and mechanism, if the client has logged in.
     pub auth: String,

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use super::{Answer, answer};
 use crate::config::Lines;
+use crate::mail::ascii_domain;
 use crate::session::Verdict;
 
 /// The first word of a line, and what follows it.
@@ -63,9 +64,9 @@ impl Ruling {
 pub struct Domains(HashSet<Box<str>>);
 
 impl Domains {
-    /// The first words of `lines`.
+    /// The first words of `lines`; what is not ASCII is compared in its ASCII form, as in addresses.
     pub fn read(lines: &Lines) -> Domains {
-        let first = |line: &crate::config::Line| entry(line).0.to_lowercase().into();
+        let first = |line: &crate::config::Line| ascii_entry(&entry(line).0.to_lowercase()).into();
         Domains(lines.iter().map(first).collect())
     }
 
@@ -73,6 +74,15 @@ impl Domains {
     pub fn contains(&self, domain: &str) -> bool {
         !self.0.is_empty() && with_suffixes(domain, |name| self.0.contains(name))
     }
+}
+
+/// A domain, or a dot and a domain, in ASCII; as it is where that is not possible.
+pub(super) fn ascii_entry(entry: &str) -> String {
+    let (dot, domain) = match entry.strip_prefix('.') {
+        Some(domain) => (".", domain),
+        None => ("", entry),
+    };
+    ascii_domain(domain).map_or_else(|| entry.to_owned(), |ascii| format!("{dot}{ascii}"))
 }
 
 /// Calls `known` with a domain and every `.suffix` of it, the longest first, until it says yes.
@@ -116,8 +126,18 @@ mod tests {
 
     #[test]
     fn domains_and_what_lies_below() {
-        let domains = Domains::read(&Lines::of("rcpthosts", ["Example.COM", ".example.net", "[192.0.2.1]"]));
-        for name in ["example.com", "a.example.net", "a.b.example.net", "[192.0.2.1]"] {
+        let domains = Domains::read(&Lines::of(
+            "rcpthosts",
+            ["Example.COM", ".example.net", "[192.0.2.1]", "Bücher.de", ".é.fr"],
+        ));
+        for name in [
+            "xn--bcher-kva.de",
+            "a.xn--9ca.fr",
+            "example.com",
+            "a.example.net",
+            "a.b.example.net",
+            "[192.0.2.1]",
+        ] {
             assert!(domains.contains(name), "{name}");
         }
         for name in [

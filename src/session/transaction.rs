@@ -28,6 +28,8 @@ pub struct Transaction {
     pub options: MailOptions,
     /// Those whom a plugin has accepted, in their order.
     pub recipients: Vec<Recipient>,
+    /// The message comes by BDAT: what follows that command is a part of it, and no talking out of turn (RFC 3030).
+    pub chunked: bool,
     /// Header and body; empty before DATA.
     pub message: Message,
     /// Notes that end with the transaction.
@@ -50,6 +52,7 @@ impl Transaction {
             params,
             options: MailOptions::default(),
             recipients: Vec::new(),
+            chunked: false,
             message: Message::new(spool),
             notes: Notes::default(),
             results: Vec::new(),

@@ -4,6 +4,7 @@ use super::answers::say;
 use super::command::{Command, Verb};
 use super::dialogue::{Dialogue, Flow, is_done};
 use super::trace::PRODUCT;
+use crate::config::OutOfTurn;
 use crate::log::Level;
 use crate::mail::{Reply, Status};
 use crate::plugin::{Decision, Event, Hook};
@@ -14,7 +15,7 @@ const MAX_HOST: usize = 255;
 
 /// What must have come before a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Needs {
+pub(super) enum Needs {
     /// Nothing.
     Nothing,
     /// A greeting.
@@ -29,27 +30,61 @@ enum Needs {
 struct Rule {
     verb: Verb,
     needs: Needs,
+    /// The client must wait for the reply (RFC 2920 3.1, RFC 3207 4, RFC 4954 4). So it must for NOOP and VRFY, but nothing comes of it
+    /// if it does not.
+    waits: bool,
+    /// It has no argument (RFC 5321 4.1.1).
+    bare: bool,
     run: fn(&mut Dialogue<'_>, &str) -> Flow,
 }
 
 const fn rule(verb: Verb, needs: Needs, run: fn(&mut Dialogue<'_>, &str) -> Flow) -> Rule {
-    Rule { verb, needs, run }
+    Rule {
+        verb,
+        needs,
+        waits: false,
+        bare: false,
+        run,
+    }
 }
 
-static RULES: [Rule; 12] = [
-    rule(Verb::Ehlo, Needs::Nothing, |d, rest| d.hello(HelloKind::Ehlo, rest)),
-    rule(Verb::Helo, Needs::Nothing, |d, rest| d.hello(HelloKind::Helo, rest)),
+impl Rule {
+    const fn waits(self) -> Rule {
+        Rule { waits: true, ..self }
+    }
+
+    const fn bare(self) -> Rule {
+        Rule { bare: true, ..self }
+    }
+}
+
+static RULES: [Rule; 20] = [
+    rule(Verb::Ehlo, Needs::Nothing, |d, rest| d.hello(HelloKind::Ehlo, rest)).waits(),
+    rule(Verb::Helo, Needs::Nothing, |d, rest| d.hello(HelloKind::Helo, rest)).waits(),
     rule(Verb::Mail, Needs::Hello, |d, rest| d.mail(rest)),
     rule(Verb::Rcpt, Needs::Sender, |d, rest| d.rcpt(rest)),
-    rule(Verb::Data, Needs::Recipient, |d, _| d.data()),
-    rule(Verb::Rset, Needs::Nothing, |d, _| d.rset()),
+    rule(Verb::Data, Needs::Recipient, |d, _| d.data()).waits().bare(),
+    // what it lacks is told when its bytes have been read
+    rule(Verb::Bdat, Needs::Nothing, |d, rest| d.bdat(rest)),
+    rule(Verb::Rset, Needs::Nothing, |d, _| d.rset()).bare(),
     rule(Verb::Noop, Needs::Nothing, |d, rest| d.noop(rest)),
     rule(Verb::Vrfy, Needs::Nothing, |d, rest| d.vrfy(rest)),
     rule(Verb::Help, Needs::Nothing, |d, rest| d.help(rest)),
-    rule(Verb::StartTls, Needs::Nothing, |d, rest| d.starttls(rest)),
-    rule(Verb::Auth, Needs::Nothing, |d, rest| d.auth(rest)),
-    rule(Verb::Quit, Needs::Nothing, |d, _| d.quit()),
+    rule(Verb::StartTls, Needs::Nothing, |d, rest| d.starttls(rest)).waits(),
+    rule(Verb::Auth, Needs::Nothing, |d, rest| d.auth(rest)).waits(),
+    rule(Verb::Quit, Needs::Nothing, |d, _| d.quit()).bare(),
+    // these are commands, and not rubbish, but nobody has to have them (RFC 5321 4.2.4, RFC 1985 4)
+    rule(Verb::Expn, Needs::Nothing, |d, _| d.not_implemented()),
+    rule(Verb::Etrn, Needs::Nothing, |d, _| d.not_implemented()),
+    rule(Verb::Atrn, Needs::Nothing, |d, _| d.not_implemented()),
+    rule(Verb::Turn, Needs::Nothing, |d, _| d.not_implemented()),
+    rule(Verb::Send, Needs::Nothing, |d, _| d.not_implemented()),
+    rule(Verb::Soml, Needs::Nothing, |d, _| d.not_implemented()),
+    rule(Verb::Saml, Needs::Nothing, |d, _| d.not_implemented()),
 ];
+
+/// What cannot come between the parts of a message.
+const NOT_BETWEEN: [Verb; 5] = [Verb::Mail, Verb::Rcpt, Verb::Data, Verb::Auth, Verb::StartTls];
 
 /// Whether the command is one of the table.
 pub fn is_known(command: &Command<'_>) -> bool {
@@ -63,7 +98,15 @@ pub fn run(d: &mut Dialogue<'_>, command: &Command<'_>) -> Flow {
     let Some(rule) = RULES.iter().find(served) else {
         return d.unrecognized(command);
     };
-    match d.lacks(rule.needs) {
+    if let Some(flow) = d.out_of_turn(rule.waits) {
+        return flow;
+    }
+    if rule.bare && !command.rest.trim_ascii().is_empty() {
+        return d.say(say(501, (5, 4), "this command takes no parameters"));
+    }
+    let between = d.parts.is_some() && NOT_BETWEEN.contains(&rule.verb);
+    let between = between.then_some("the message is not complete, please use BDAT");
+    match d.lacks(rule.needs).or(between) {
         Some(text) => d.say(say(503, (5, 1), text)),
         None => (rule.run)(d, command.rest),
     }
@@ -71,7 +114,7 @@ pub fn run(d: &mut Dialogue<'_>, command: &Command<'_>) -> Flow {
 
 impl Dialogue<'_> {
     /// What should have come first.
-    fn lacks(&self, needs: Needs) -> Option<&'static str> {
+    pub(super) fn lacks(&self, needs: Needs) -> Option<&'static str> {
         let transaction = self.s.transaction.as_ref();
         match needs {
             Needs::Hello if self.s.hello.is_none() => Some("please say HELO or EHLO first"),
@@ -102,6 +145,9 @@ impl Dialogue<'_> {
         if host.len() > MAX_HOST {
             return self.say(say(501, (5, 4), "the host name is too long"));
         }
+        if host.contains(|c: char| c.is_control()) {
+            return self.say(say(501, (5, 4), "the host name has a control character in it"));
+        }
         if self.s.hello.is_some() && self.s.settings.strict_hello {
             return self.say(say(503, (5, 1), "you have said hello already"));
         }
@@ -126,32 +172,6 @@ impl Dialogue<'_> {
         self.answer(hook, Decision::bare(Verdict::Ok), &text)
     }
 
-    /// The extensions that hold for the connection as it is now, a line each.
-    fn extensions(&mut self, text: &mut String) {
-        text.push_str("\nPIPELINING\n8BITMIME");
-        if self.s.settings.databytes > 0 {
-            text.push_str(&format!("\nSIZE {}", self.s.settings.databytes));
-        }
-        text.push_str("\nENHANCEDSTATUSCODES\nHELP");
-        if self.offered().dsn {
-            text.push_str("\nDSN");
-        }
-        match self.s.tls {
-            Some(_) => text.push_str("\nREQUIRETLS"),
-            None if self.s.services().tls.is_some() => text.push_str("\nSTARTTLS"),
-            None => {}
-        }
-        for capability in &self.s.capabilities {
-            text.push('\n');
-            text.push_str(capability);
-        }
-        let mechanisms = self.auth_offer();
-        self.auth_offered |= !mechanisms.is_empty();
-        if !mechanisms.is_empty() {
-            text.push_str(&format!("\nAUTH {}", mechanisms.join(" ")));
-        }
-    }
-
     fn rset(&mut self) -> Flow {
         self.reset_transaction();
         self.say(say(250, (0, 0), "OK"))
@@ -163,9 +183,18 @@ impl Dialogue<'_> {
     }
 
     fn vrfy(&mut self, what: &str) -> Flow {
+        if self.s.settings.disabled.vrfy {
+            return self.not_implemented();
+        }
+        // RFC 6531 3.7.4.2
+        let plain = what.trim_ascii_end().rsplit_once(' ');
+        let plain = plain.filter(|(_, last)| last.eq_ignore_ascii_case("SMTPUTF8") && self.offered().utf8);
+        let what = plain.map_or(what, |(what, _)| what);
         let decision = self.ask(Event::Vrfy { what });
         let denied = decision.verdict == Verdict::Deny;
+        self.utf8 = plain.is_some();
         let flow = self.answer(Hook::vrfy, decision, "");
+        self.utf8 = false;
         if denied {
             self.reset_transaction();
         }
@@ -173,6 +202,9 @@ impl Dialogue<'_> {
     }
 
     fn help(&mut self, topic: &str) -> Flow {
+        if self.s.settings.disabled.help {
+            return self.not_implemented();
+        }
         let decision = self.ask(Event::Help { topic });
         let version = match self.s.settings.smtpgreeting {
             None => format!("This is {PRODUCT} {}", env!("CARGO_PKG_VERSION")),
@@ -184,6 +216,37 @@ impl Dialogue<'_> {
         );
         let own = if decision.verdict == Verdict::Deny { "" } else { &text };
         self.answer(Hook::help, decision, own)
+    }
+
+    fn not_implemented(&mut self) -> Flow {
+        self.say(say(502, (5, 1), "command not implemented"))
+    }
+
+    /// Looks whether the client has sent more than a command to whose reply it must listen: `waits` if this is one;
+    /// before EHLO, and after HELO, each is. A flow if that ends the session.
+    fn out_of_turn(&mut self, waits: bool) -> Option<Flow> {
+        let policy = self.s.settings.unauthorized_pipelining;
+        if policy == OutOfTurn::Allow || self.s.channel.buffered().is_empty() {
+            return None;
+        }
+        let extended = self.s.hello.as_ref().is_some_and(|hello| hello.kind == HelloKind::Ehlo);
+        if extended && !waits {
+            return None;
+        }
+        let count = self.s.channel.buffered().len();
+        if !std::mem::replace(&mut self.talked, true) {
+            self.log(
+                Level::Notice,
+                format_args!("client sent {count} bytes out of turn (unauthorized pipelining)"),
+            );
+        }
+        (policy == OutOfTurn::Refuse).then(|| self.end_out_of_turn())
+    }
+
+    /// A client that does not listen.
+    pub(super) fn end_out_of_turn(&mut self) -> Flow {
+        self.say(say(554, (5, 0), "you have sent more before it was your turn"));
+        Flow::Close
     }
 
     fn quit(&mut self) -> Flow {

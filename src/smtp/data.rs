@@ -1,19 +1,20 @@
 //! DATA: from 354 to the answer about the message (catalogue 1.5).
 
 use super::answers::{answer, say};
+use super::bdat::NOT_BY_DATA;
 use super::dialogue::{Dialogue, Flow, is_done};
 use super::intake::{Intake, Step};
 use super::receiving::{Pace, Receiving, Trouble};
 use super::trace;
 use crate::log::Level;
-use crate::mail::Message;
 use crate::mail::body::is_full;
+use crate::mail::{BodyKind, Message};
 use crate::plugin::{Event, Hook};
 use crate::session::wire::Heard;
 use crate::session::{Stage, Tally, Verdict};
 
 /// What has been reached in the bytes that have been read.
-enum Taken {
+pub(super) enum Taken {
     /// The end of the header.
     Header,
     /// The end of the message.
@@ -25,7 +26,7 @@ enum Taken {
 }
 
 /// How the data phase ended.
-enum Ended {
+pub(super) enum Ended {
     /// With CRLF.CRLF.
     Complete,
     /// Otherwise; the reply has been made.
@@ -35,8 +36,22 @@ enum Ended {
 impl Dialogue<'_> {
     /// The command DATA.
     pub(super) fn data(&mut self) -> Flow {
+        if self
+            .s
+            .transaction
+            .as_ref()
+            .is_some_and(|one| one.options.body == BodyKind::Binary)
+        {
+            return self.say(NOT_BY_DATA);
+        }
         self.code = 0;
         let flow = self.take_message();
+        self.tally();
+        flow
+    }
+
+    /// Counts what became of a message.
+    pub(super) fn tally(&self) {
         match self.code {
             200..300 => self.s.count(Tally::Accepted),
             // 354 was the last that was said
@@ -46,7 +61,6 @@ impl Dialogue<'_> {
             // a plugin has answered
             _ => {}
         }
-        flow
     }
 
     fn take_message(&mut self) -> Flow {
@@ -63,6 +77,11 @@ impl Dialogue<'_> {
         self.s.channel.set_patience(self.s.settings.timeout);
         let ended = self.receive();
         self.s.channel.set_patience(self.s.settings.timeoutsmtpd);
+        self.after(ended)
+    }
+
+    /// What becomes of a message whose bytes have come, or not.
+    pub(super) fn after(&mut self, ended: Ended) -> Flow {
         match ended {
             Ended::Complete => self.decide(),
             Ended::Broken(Flow::Continue) => {
@@ -99,17 +118,25 @@ impl Dialogue<'_> {
                 }
                 Taken::End => return self.received(receiving),
                 Taken::Bare => return Ended::Broken(self.bare_newline()),
-                Taken::All => match self.s.channel.fill(true) {
-                    Heard::Bytes(count) => {
-                        if pace.is_too_slow(count, self.s.services().clock.instant()) {
-                            return Ended::Broken(self.too_slow());
-                        }
+                Taken::All => {
+                    if let Some(flow) = self.hear(&mut pace) {
+                        return Ended::Broken(flow);
                     }
-                    Heard::End => return Ended::Broken(self.incomplete()),
-                    Heard::TimedOut => return Ended::Broken(self.timed_out()),
-                    Heard::Leaving => return Ended::Broken(self.leaving()),
-                },
+                }
             }
+        }
+    }
+
+    /// Reads more of a message; a flow if there is no more, and the reply has been made.
+    pub(super) fn hear(&mut self, pace: &mut Pace) -> Option<Flow> {
+        match self.s.channel.fill(true) {
+            Heard::Bytes(count) => {
+                let slow = pace.is_too_slow(count, self.s.services().clock.instant());
+                slow.then(|| self.too_slow())
+            }
+            Heard::End => Some(self.incomplete()),
+            Heard::TimedOut => Some(self.timed_out()),
+            Heard::Leaving => Some(self.leaving()),
         }
     }
 
@@ -140,7 +167,7 @@ impl Dialogue<'_> {
         taken
     }
 
-    fn too_slow(&mut self) -> Flow {
+    pub(super) fn too_slow(&mut self) -> Flow {
         let least = self.s.settings.limits.min_data_rate;
         self.log(
             Level::Notice,
@@ -159,7 +186,7 @@ impl Dialogue<'_> {
         Flow::Lost
     }
 
-    fn bare_newline(&mut self) -> Flow {
+    pub(super) fn bare_newline(&mut self) -> Flow {
         self.log(Level::Notice, format_args!("bare newline in DATA, closing connection"));
         self.say(say(
             421,
@@ -170,7 +197,7 @@ impl Dialogue<'_> {
     }
 
     /// Hook data_headers_end: only a verdict that closes the connection counts here.
-    fn headers_end(&mut self, receiving: &mut Receiving) -> Option<Flow> {
+    pub(super) fn headers_end(&mut self, receiving: &mut Receiving) -> Option<Flow> {
         if receiving.trouble.is_some() {
             return None;
         }
@@ -184,7 +211,7 @@ impl Dialogue<'_> {
     }
 
     /// The end has come: completes the header, and refuses what must be refused.
-    fn received(&mut self, mut receiving: Receiving) -> Ended {
+    pub(super) fn received(&mut self, mut receiving: Receiving) -> Ended {
         if let Some(transaction) = &mut self.s.transaction
             && receiving.line_start.is_some()
             && receiving.trouble.is_none()

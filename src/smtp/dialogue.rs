@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::answers::{Canned, answer, own_status, say};
-use super::command::{Command, NotText};
+use super::bdat::Parts;
+use super::command::{Command, NotText, Verb};
 use super::commands;
 use super::trace::PRODUCT;
+use crate::config::OutOfTurn;
 use crate::log::Level;
 use crate::mail::{Reply, Status};
 use crate::plugin::{Chain, Decision, Event, Hook};
-use crate::session::channel::LineEvent;
+use crate::session::channel::{LineEvent, Pending};
 use crate::session::services::Dns;
 use crate::session::{Session, Stage, Tally, Verdict};
 
@@ -46,6 +48,9 @@ pub fn serve(session: Session, chain: &Chain, entry: Entry) {
         s: session,
         line: Vec::new(),
         errors: 0,
+        parts: None,
+        utf8: false,
+        talked: false,
         refused: false,
         code: 0,
         unknown: 0,
@@ -61,6 +66,12 @@ pub struct Dialogue<'a> {
     pub(super) chain: &'a Chain,
     pub(super) s: Session,
     line: Vec<u8>,
+    /// The message that comes by BDAT.
+    pub(super) parts: Option<Box<Parts>>,
+    /// The command that is answered had the parameter SMTPUTF8 of its own.
+    pub(super) utf8: bool,
+    /// The client has talked out of its turn, and the log has it.
+    pub(super) talked: bool,
     /// Commands answered by 5xx since a message was last accepted.
     pub(super) errors: usize,
     /// The last command was answered by 5xx.
@@ -134,6 +145,12 @@ impl Dialogue<'_> {
     fn open(&mut self, entry: Entry) -> Flow {
         if entry.tls && !self.encrypt(Hook::connect.name()) {
             return Flow::Lost;
+        }
+        if self.s.settings.unauthorized_pipelining == OutOfTurn::Refuse
+            && self.s.pending(Duration::ZERO) == Pending::Talking
+        {
+            self.log(Level::Notice, format_args!("client talks before the greeting"));
+            return self.end_out_of_turn();
         }
         self.connection_over_rate().unwrap_or_else(|| self.greet())
     }
@@ -232,6 +249,8 @@ impl Dialogue<'_> {
             Ok(command) => {
                 self.log_command(&command);
                 match commands::is_known(&command) {
+                    // the size of what follows it cannot be read
+                    true if command.verb == Verb::Bdat => commands::run(self, &command),
                     true => self.say_text(say(501, (5, 4), ""), why.to_string()),
                     false => commands::run(self, &command),
                 }
@@ -316,7 +335,9 @@ impl Dialogue<'_> {
             self.errors += 1;
             self.refused = true;
         }
-        Reply::new(canned.code, status, text).write_to(self.s.channel.output());
+        let utf8 = self.utf8 || self.is_utf8();
+        let reply = Reply::new(canned.code, status, text).utf8(utf8);
+        reply.write_to(self.s.channel.output());
         match canned.close {
             true => Flow::Close,
             false => Flow::Continue,
@@ -339,6 +360,7 @@ impl Dialogue<'_> {
 
     /// Ends the transaction, if there is one; its files go with it (catalogue 1.6).
     pub(super) fn reset_transaction(&mut self) {
+        self.parts = None;
         if self.s.transaction.is_some() {
             self.chain.tell(&mut self.s, Event::ResetTransaction);
             self.s.transaction = None;

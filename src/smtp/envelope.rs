@@ -7,16 +7,17 @@ use super::command::{mail_line, rcpt_line};
 use super::dialogue::{Dialogue, Flow};
 use crate::log::Level;
 use crate::mail::options::BadOption;
-use crate::mail::{Address, BadAddress, Extensions, MailOptions, Params, PathLine, RcptOptions, Syntax};
+use crate::mail::{Address, BadAddress, MailOptions, Params, PathLine, RcptOptions, Syntax};
 use crate::plugin::{Decision, Event, Hook};
 use crate::session::{Recipient, Tally, Transaction, Verdict};
 
 impl Dialogue<'_> {
-    fn syntax(&self) -> Syntax {
+    /// `utf8` if MAIL had the parameter SMTPUTF8.
+    fn syntax(&self, utf8: bool) -> Syntax {
         Syntax {
             lenient_local: self.s.settings.lenient_local_parts,
             underscore: self.s.settings.allow_underscore_domains,
-            utf8: false,
+            utf8,
         }
     }
 
@@ -52,7 +53,11 @@ impl Dialogue<'_> {
         if before.failed {
             return self.answer(Hook::mail, before, "");
         }
-        let sender = match Address::parse_sender(&replaced(address, before), self.syntax()) {
+        let path = replaced(address, before);
+        if !path.is_ascii() && !options.utf8 {
+            return self.not_ascii();
+        }
+        let sender = match Address::parse_sender(&path, self.syntax(options.utf8)) {
             Ok(sender) => sender,
             Err(why) => {
                 let words = format!("could not parse your mail from command: {why}");
@@ -60,6 +65,23 @@ impl Dialogue<'_> {
             }
         };
         self.sender(sender, params, options)
+    }
+
+    /// An address that is not ASCII, in a transaction that is not for such (RFC 6531 3.5).
+    fn not_ascii(&mut self) -> Flow {
+        self.say(match self.offered().utf8 {
+            true => say(
+                553,
+                (6, 7),
+                "an address that is not ASCII needs the parameter SMTPUTF8 of MAIL",
+            ),
+            false => say(553, (6, 7), "addresses that are not ASCII are not accepted here"),
+        })
+    }
+
+    /// Whether MAIL had the parameter SMTPUTF8.
+    pub(super) fn is_utf8(&self) -> bool {
+        self.s.transaction.as_ref().is_some_and(|one| one.options.utf8)
     }
 
     /// Asks about a sender and opens the transaction.
@@ -83,11 +105,6 @@ impl Dialogue<'_> {
         }
         let words = format!("{}, sender ok", sender.path());
         self.answer(Hook::mail, decision, &words)
-    }
-
-    /// The extensions that depend on who queues the message.
-    pub(super) fn offered(&self) -> Extensions {
-        self.chain.takes()
     }
 
     /// Reads and checks the parameters that this server knows: else the refusal and its words.
@@ -119,13 +136,12 @@ impl Dialogue<'_> {
 
     fn rcpt_options(&self, params: &Params) -> Result<RcptOptions, (Canned, String)> {
         let offered = self.offered();
-        let utf8 = self.s.transaction.as_ref().is_some_and(|one| one.options.utf8);
         if self.s.settings.strict_parameters
             && let Some((key, _)) = params.iter().find(|(key, _)| !RcptOptions::reads(key, offered))
         {
             return Err(unknown_parameter(key));
         }
-        RcptOptions::read(params, offered, utf8).map_err(bad_option)
+        RcptOptions::read(params, offered, self.is_utf8()).map_err(bad_option)
     }
 
     pub(super) fn rcpt(&mut self, rest: &str) -> Flow {
@@ -149,7 +165,11 @@ impl Dialogue<'_> {
         if before.failed {
             return self.answer(Hook::rcpt, before, "");
         }
-        match self.recipient_of(&replaced(address, before)) {
+        let path = replaced(address, before);
+        if !path.is_ascii() && !self.is_utf8() {
+            return self.not_ascii();
+        }
+        match self.recipient_of(&path) {
             Ok(recipient) => self.recipient(recipient, params, options),
             Err(why) => self.say_text(say(501, (1, 3), ""), format!("could not parse recipient: {why}")),
         }
@@ -187,7 +207,7 @@ impl Dialogue<'_> {
 
     /// The recipient that a path names for us.
     fn recipient_of(&self, path: &str) -> Result<Address, BadAddress> {
-        let mut recipient = Address::parse(path, self.syntax())?;
+        let mut recipient = Address::parse(path, self.syntax(self.is_utf8()))?;
         if recipient.is_null() {
             return Err(BadAddress {
                 why: "the null address receives no mail",
@@ -222,7 +242,7 @@ impl Dialogue<'_> {
     fn suffixed(&self, recipient: &Address, suffix: &str) -> Result<Address, BadAddress> {
         let path = recipient.path();
         let open = path.strip_suffix('>').unwrap_or(&path);
-        Address::parse(&format!("{open}{suffix}>"), self.syntax())
+        Address::parse(&format!("{open}{suffix}>"), self.syntax(self.is_utf8()))
     }
 
     /// What a parse hook gave, else what the built-in parser makes of the line; else the reply has been made.

@@ -5,12 +5,15 @@
 
 mod answers;
 mod auth;
+mod bdat;
+mod chunk;
 pub mod command;
 mod commands;
 mod data;
 mod dialogue;
 mod envelope;
 mod intake;
+mod offer;
 mod rates;
 mod receiving;
 mod starttls;

@@ -43,6 +43,8 @@ pub(super) struct Receiving {
     pub(super) most_header: usize,
     pub(super) most_line: usize,
     pub(super) most_fields: usize,
+    /// The body is taken byte by byte.
+    pub(super) binary: bool,
 }
 
 impl Pace {
@@ -65,6 +67,7 @@ impl Receiving {
             most_header: settings.limits.max_header_size,
             most_line: settings.limits.max_data_line,
             most_fields: settings.limits.max_header_count,
+            binary: false,
         }
     }
 
@@ -91,6 +94,22 @@ impl Receiving {
             self.line_length = 0;
         }
         complete
+    }
+
+    /// Whether what comes now is taken as it is.
+    pub(super) fn is_raw(&self) -> bool {
+        self.binary && self.line_start.is_none()
+    }
+
+    /// Takes bytes as they are.
+    pub(super) fn take_raw(&mut self, bytes: &[u8], transaction: &mut Transaction) {
+        self.stored += bytes.len() as u64;
+        if self.stored > self.most {
+            self.trouble.get_or_insert(Trouble::TooBig);
+        }
+        if self.trouble.is_none() {
+            self.write(&mut transaction.message.body, bytes, false);
+        }
     }
 
     fn write(&mut self, body: &mut Body, text: &[u8], ends: bool) {
@@ -134,10 +153,22 @@ impl Receiving {
         }
         transaction.message.header = header;
         self.line_start = None;
-        if separate || used < end {
-            self.write(&mut transaction.message.body, b"", true);
+        let body = &mut transaction.message.body;
+        let separate = separate || used < end;
+        if separate {
+            self.write(body, b"", true);
         }
-        self.write(&mut transaction.message.body, &head[used..], false);
+        match self.binary && separate {
+            false => self.write(body, &head[used..], false),
+            // these are no header lines, so their CRLF belongs to the body
+            true => {
+                for line in head[used..].split_inclusive(|byte| *byte == b'\n') {
+                    let text = line.strip_suffix(b"\n");
+                    self.write(body, text.unwrap_or(line), false);
+                    self.write(body, if text.is_some() { b"\r\n" } else { b"" }, false);
+                }
+            }
+        }
     }
 }
 
@@ -151,7 +182,8 @@ fn is_head_line(line: &[u8], first: bool) -> bool {
     }
     let name = line.iter().position(|byte| *byte == b':');
     name.is_some_and(|end| {
-        end > 0
+        // one that is longer is none, in however many pieces it comes
+        (1..=OPEN_LINE).contains(&end)
             && line[..end]
                 .trim_ascii_end()
                 .iter()

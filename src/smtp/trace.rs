@@ -13,13 +13,13 @@ pub const PRODUCT: &str = "qpsmtpd";
 /// What is known for the Received field.
 pub fn trace(s: &Session) -> Trace {
     let extended = s.hello.as_ref().is_some_and(|hello| hello.kind == HelloKind::Ehlo);
-    let kind = match (extended, s.tls.is_some(), s.login.user.is_some()) {
-        (false, ..) => "SMTP",
-        (true, false, false) => "ESMTP",
-        (true, true, false) => "ESMTPS",
-        (true, false, true) => "ESMTPA",
-        (true, true, true) => "ESMTPSA",
+    let utf8 = s.transaction.as_ref().is_some_and(|one| one.options.utf8);
+    let kinds = match (extended, utf8) {
+        (_, true) => ["UTF8SMTP", "UTF8SMTPA", "UTF8SMTPS", "UTF8SMTPSA"],
+        (true, false) => ["ESMTP", "ESMTPA", "ESMTPS", "ESMTPSA"],
+        (false, false) => ["SMTP"; 4],
     };
+    let kind = kinds[usize::from(s.tls.is_some()) * 2 + usize::from(s.login.user.is_some())];
     let auth = s
         .login
         .user

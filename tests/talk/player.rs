@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use qpsmtpd::session::services::Clock;
 use qpsmtpd::session::wire::{Heard, Wire};
 
-use super::script::{Expect, Step};
+use super::script::{Expect, Script, Step};
 
 /// How the packets of a conversation arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,15 +59,16 @@ struct State {
     over: bool,
     failure: Option<String>,
     transcript: String,
+    utf8: bool,
 }
 
 impl Player {
-    pub fn new(file: &str, steps: &[(usize, Step)], mode: Mode, chunk: Option<usize>, events: Events) -> Player {
+    pub fn new(script: &Script, mode: Mode, events: Events) -> Player {
         Player(Arc::new(Mutex::new(State {
-            file: file.to_owned(),
-            steps: steps.to_vec(),
+            file: script.file.clone(),
+            steps: script.steps.clone(),
             mode,
-            chunk,
+            chunk: script.chunk,
             clock: Clock::default(),
             events,
             at: 0,
@@ -79,6 +80,7 @@ impl Player {
             over: false,
             failure: None,
             transcript: String::new(),
+            utf8: script.takes.utf8,
         })))
     }
 
@@ -152,7 +154,7 @@ impl State {
         for line in output.split_inclusive(|byte| *byte == b'\n') {
             let _ = writeln!(self.transcript, "    S: {}", line.escape_ascii());
         }
-        let mut lines: VecDeque<&[u8]> = match well_formed(&output) {
+        let mut lines: VecDeque<&[u8]> = match well_formed(&output, self.utf8) {
             Ok(lines) => lines.into(),
             Err(why) => return self.fail(self.here(), &why),
         };
@@ -262,7 +264,8 @@ fn words(expect: &Expect) -> String {
 }
 
 /// The lines of the replies, if all of them are as RFC 5321 4.2 and RFC 2034 want them.
-pub fn well_formed(output: &[u8]) -> Result<Vec<&[u8]>, String> {
+/// `utf8` if they may be in UTF-8 (RFC 6531 3.7.4).
+pub fn well_formed(output: &[u8], utf8: bool) -> Result<Vec<&[u8]>, String> {
     let mut lines = Vec::new();
     let mut open: Option<&[u8]> = None;
     for line in output.split_inclusive(|byte| *byte == b'\n') {
@@ -271,7 +274,8 @@ pub fn well_formed(output: &[u8]) -> Result<Vec<&[u8]>, String> {
         if line.len() > 512 {
             return Err(why("more than 512 octets"));
         }
-        if text.iter().any(|byte| !(b' '..=b'~').contains(byte)) {
+        let printable = |c: char| matches!(c, ' '..='~') || (utf8 && !c.is_ascii() && !c.is_control());
+        if !std::str::from_utf8(text).is_ok_and(|text| text.chars().all(printable)) {
             return Err(why("a character that is not printable ASCII"));
         }
         let code = text.get(..3).filter(|code| code.iter().all(u8::is_ascii_digit));

@@ -126,7 +126,7 @@ impl Client {
     /// Looks at the reply to what was asked; the code.
     fn answered(&mut self, closing: bool) -> Result<u16, String> {
         let output = std::mem::take(&mut self.output);
-        let lines = well_formed(&output)?;
+        let lines = well_formed(&output, false)?;
         let last: Vec<_> = lines.iter().filter(|line| line[3] == b' ').collect();
         let asked = std::mem::replace(&mut self.asked, Asked::Nothing);
         match (&asked, last.len()) {
@@ -384,7 +384,7 @@ proptest! {
             (String::from_utf8_lossy(&output).into_owned(), queued)
         };
         let whole = outcome(&[]);
-        prop_assert!(well_formed(whole.0.as_bytes()).is_ok(), "{:?}", well_formed(whole.0.as_bytes()));
+        prop_assert!(well_formed(whole.0.as_bytes(), false).is_ok(), "{:?}", well_formed(whole.0.as_bytes(), false));
         prop_assert_eq!(outcome(&cuts), whole.clone());
         prop_assert_eq!(outcome(&[1]), whole);
     }

@@ -161,7 +161,7 @@ pub fn play(script: &Script, mode: Mode) -> Result<(), String> {
         lookup.set(name, &lines);
     }
     let plugins = plugins(script, &lookup, &events, &queue)?;
-    let player = Player::new(&script.file, &script.steps, mode, script.chunk, events.clone());
+    let player = Player::new(script, mode, events.clone());
     let folder = tempfile::tempdir().map_err(|why| why.to_string())?;
     let settings = lookup.settings();
     let set = Set {

@@ -61,7 +61,8 @@ impl Pattern {
 }
 
 fn push_safe(place: &mut String, text: &str) {
-    let safe = |c: char| c.is_ascii_alphanumeric() || "-+_.,@=".contains(c);
+    let foreign = |c: char| !c.is_ascii() && !c.is_control() && !c.is_whitespace();
+    let safe = |c: char| c.is_ascii_alphanumeric() || "-+_.,@=".contains(c) || foreign(c);
     place.extend(text.chars().map(|c| if safe(c) { c } else { '_' }));
 }
 
@@ -127,7 +128,7 @@ mod tests {
         );
         assert_eq!(
             fill("x-%u", "a/b c\u{e9}", Some("[IPv6:::1]")).as_deref(),
-            Some("x-a_b_c_@_ipv6___1_")
+            Some("x-a_b_cé@_ipv6___1_")
         );
         assert_eq!(
             fill("%d/%l", "postmaster", None).as_deref(),
