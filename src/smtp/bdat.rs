@@ -145,7 +145,7 @@ impl Dialogue<'_> {
                 Taken::Bare => return Some(self.bare_newline()),
                 _ if left == 0 => break,
                 _ => {
-                    if let Some(flow) = self.hear(&mut parts.pace) {
+                    if let Some(flow) = self.read_on(&mut parts.pace) {
                         return Some(flow);
                     }
                 }
@@ -217,7 +217,7 @@ impl Dialogue<'_> {
             if left == 0 {
                 return None;
             }
-            if let Some(flow) = self.hear(&mut pace) {
+            if let Some(flow) = self.read_on(&mut pace) {
                 return Some(flow);
             }
         }

@@ -119,7 +119,7 @@ impl Dialogue<'_> {
                 Taken::End => return self.received(receiving),
                 Taken::Bare => return Ended::Broken(self.bare_newline()),
                 Taken::All => {
-                    if let Some(flow) = self.hear(&mut pace) {
+                    if let Some(flow) = self.read_on(&mut pace) {
                         return Ended::Broken(flow);
                     }
                 }
@@ -128,7 +128,7 @@ impl Dialogue<'_> {
     }
 
     /// Reads more of a message; a flow if there is no more, and the reply has been made.
-    pub(super) fn hear(&mut self, pace: &mut Pace) -> Option<Flow> {
+    pub(super) fn read_on(&mut self, pace: &mut Pace) -> Option<Flow> {
         match self.s.channel.fill(true) {
             Heard::Bytes(count) => {
                 let slow = pace.is_too_slow(count, self.s.services().clock.instant());
