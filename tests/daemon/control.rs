@@ -113,7 +113,11 @@ fn shows_sessions_workers_counts_and_limits() {
         "{json}"
     );
     let top = daemon.told(&["top", "--rounds", "2", "--every", "0"]);
-    assert!(top.contains("accepted 1 (0.0/s)") && top.contains("rcpt_ok"), "{top}");
+    assert_eq!(top.matches("accepted 1 (0.0/s)").count(), 2, "{top}");
+    assert!(
+        top.contains("rcpt_ok") && top.contains("127.0.0.1") && !top.contains('\x1b'),
+        "{top}"
+    );
 }
 
 #[test]

@@ -17,4 +17,5 @@ mod single;
 mod soak;
 mod start;
 mod status;
+mod top;
 mod upgrade;

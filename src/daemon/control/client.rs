@@ -4,6 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::GREETING;
 
@@ -31,6 +32,11 @@ impl Line {
             "" => Err(io::Error::other("turned away")),
             other => Err(io::Error::other(format!("it speaks '{other}'"))),
         }
+    }
+
+    /// How long an answer may take, from now on.
+    pub(crate) fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.reader.get_ref().set_read_timeout(Some(patience))
     }
 
     /// Asks, and waits for the answer: its text, or the words and the text of an error.

@@ -1,34 +1,52 @@
-//! `qpsmtpctl top`: the daemon live, in the terminal.
+//! `qpsmtpctl top`: the daemon live, in the terminal; into a file or a pipe, page after page.
+//!
+//! It asks as anybody can at the control socket. The terminal is drawn with the few sequences that all of today's
+//! understand; a library of widgets for this one page would be a fifth of all the crates of the program.
 
-use std::collections::BTreeMap;
+mod terminal;
+mod view;
+
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::client::{Line, unreachable};
+use terminal::{Terminal, Woken};
+use view::{Look, View};
+
+/// The shortest time between two looks in a terminal.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// How long the master may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The width of a page that is not for a terminal.
+const PAGE: usize = 132;
 
 /// Shows the daemon until interrupted, every `pause` or, with `rounds`, so often.
 pub(crate) fn run(socket: &Path, pause: Duration, rounds: Option<u32>) -> ExitCode {
-    match show(socket, pause, rounds) {
+    let done = Line::to(socket).and_then(|line| match Terminal::take()? {
+        Some(terminal) => live(terminal, (line, socket), pause.max(SHORTEST), rounds),
+        None => pages(line, pause, rounds),
+    });
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => unreachable(socket, &why),
     }
 }
 
-fn show(socket: &Path, pause: Duration, rounds: Option<u32>) -> io::Result<()> {
-    let mut line = Line::to(socket)?;
-    let mut before: Option<(Instant, Totals)> = None;
+fn look(line: &mut Line) -> io::Result<Look> {
+    let mut text = |command: &str| line.ask(command)?.map_err(io::Error::other);
+    Ok(Look::of(&text("status")?, &text("list")?, &text("plugins")?))
+}
+
+/// One page after the other, all of it, to be read later.
+fn pages(mut line: Line, pause: Duration, rounds: Option<u32>) -> io::Result<()> {
+    let (view, mut before) = (View::default(), None);
     for round in 1u32.. {
-        let mut text = |command: &str| line.ask(command)?.map_err(io::Error::other);
-        let (status, sessions, plugins) = (text("status")?, text("list")?, text("plugins")?);
-        let now = (Instant::now(), totals(&status));
-        let page = page(&now, before.as_ref(), &sessions, &plugins);
-        // home, each line cleared to its end, and what is left below it
-        let drawn = page.replace('\n', "\x1b[K\n");
-        let start = if round == 1 { "\x1b[2J\x1b[H" } else { "\x1b[H" };
-        io::stdout().write_all(format!("{start}{drawn}\x1b[J").as_bytes())?;
-        io::stdout().flush()?;
+        let now = look(&mut line)?;
+        let page = view.page(&now, before.as_ref(), (PAGE, usize::MAX));
+        let text: String = page.iter().map(|line| format!("{}\n", line.text)).collect();
+        writeln!(io::stdout(), "{text}")?;
         before = Some(now);
         if rounds == Some(round) {
             break;
@@ -38,84 +56,49 @@ fn show(socket: &Path, pause: Duration, rounds: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
-type Totals = BTreeMap<String, String>;
-
-/// The facts of a status, by name.
-fn totals(status: &str) -> Totals {
-    let fact = |line: &str| {
-        let (name, value) = line.split_once("  ")?;
-        Some((name.to_owned(), value.trim().to_owned()))
-    };
-    status.lines().filter_map(fact).collect()
-}
-
-fn page(now: &(Instant, Totals), before: Option<&(Instant, Totals)>, sessions: &str, plugins: &str) -> String {
-    let fact = |name: &str| now.1.get(name).map_or("", String::as_str);
-    let mut page = format!(
-        "qpsmtpd {}  {}  generation {}  up {}  log {}\nsessions {}/{}  workers {} busy, {} idle, {} at most\n",
-        fact("version"),
-        fact("state"),
-        fact("generation"),
-        fact("uptime"),
-        fact("loglevel"),
-        fact("sessions"),
-        fact("most sessions"),
-        fact("busy workers"),
-        fact("idle workers"),
-        fact("most workers"),
-    );
-    for name in ["connections", "accepted", "deferred", "rejected", "recipients", "bytes"] {
-        let rate = before.map_or(0.0, |before| rate(name, now, before));
-        page.push_str(&format!("{name} {} ({rate:.1}/s)  ", fact(name)));
+/// A live page, until a key or a signal ends it. A master that does not answer any more may come back.
+fn live(terminal: Terminal, (line, socket): (Line, &Path), pause: Duration, rounds: Option<u32>) -> io::Result<()> {
+    let (mut view, mut line) = (View::default(), Some(line));
+    let (mut now, mut before) = (Look::default(), None);
+    let mut looks = 0;
+    let mut due = Instant::now();
+    loop {
+        if Instant::now() >= due {
+            due = Instant::now() + pause;
+            looks += 1;
+            match ask(&mut line, socket) {
+                Ok(new) => {
+                    view.trouble = None;
+                    let last = std::mem::replace(&mut now, new);
+                    before = (looks > 1).then_some(last);
+                }
+                Err(why) => {
+                    line = None;
+                    view.trouble = Some(format!("no answer at {}: {why}", socket.display()));
+                }
+            }
+        }
+        terminal.draw(&view.page(&now, before.as_ref(), terminal.size()))?;
+        if rounds == Some(looks) {
+            return Ok(());
+        }
+        match terminal.wait(due)? {
+            Woken::Keys(keys) if !keys.iter().all(|key| view.press(*key)) => return Ok(()),
+            Woken::End => return Ok(()),
+            Woken::Keys(_) | Woken::Redraw => {}
+        }
     }
-    let busy = busiest(plugins, 12);
-    page.push_str(&format!("\n\n{}\n{busy}", head(sessions, 24)));
-    page
 }
 
-fn rate(name: &str, now: &(Instant, Totals), before: &(Instant, Totals)) -> f64 {
-    let number = |totals: &Totals| {
-        totals
-            .get(name)
-            .and_then(|text| text.parse::<f64>().ok())
-            .unwrap_or(0.0)
+/// Looks, over a new connection if there is none.
+fn ask(line: &mut Option<Line>, socket: &Path) -> io::Result<Look> {
+    let line = match line {
+        Some(line) => line,
+        None => line.insert(Line::to(socket)?),
     };
-    let time = now.0.saturating_duration_since(before.0).as_secs_f64().max(0.001);
-    (number(&now.1) - number(&before.1)) / time
-}
-
-/// The first lines of a table.
-fn head(table: &str, lines: usize) -> String {
-    table.lines().take(lines + 1).map(|line| format!("{line}\n")).collect()
-}
-
-/// The heading and those lines of the table of plugins that have most calls.
-fn busiest(plugins: &str, lines: usize) -> String {
-    let calls = |line: &str| line.split_whitespace().nth(2).and_then(|word| word.parse::<u64>().ok());
-    let mut rows: Vec<&str> = plugins.lines().skip(1).filter(|line| calls(line) > Some(0)).collect();
-    rows.sort_by_key(|line| std::cmp::Reverse(calls(line)));
-    let shown = plugins.lines().take(1).chain(rows.into_iter().take(lines));
-    shown.map(|line| format!("{line}\n")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates_are_differences_over_time() {
-        let began = Instant::now();
-        let before = (began, totals("accepted  10\nbusy workers  3\n"));
-        let now = (began + Duration::from_secs(2), totals("accepted   30\n"));
-        assert_eq!(rate("accepted", &now, &before), 10.0);
-        assert_eq!(before.1["busy workers"], "3");
-        let page = page(
-            &now,
-            Some(&before),
-            "id\n1\n",
-            "plugin hook calls\na rcpt 1\nb rcpt 0\nc rcpt 7\n",
-        );
-        assert!(page.contains("accepted 30 (10.0/s)"), "{page}");
-        assert!(page.ends_with("calls\nc rcpt 7\na rcpt 1\n"), "{page}");
-    }
+    line.set_patience(PATIENCE)?;
+    look(line).map_err(|why| match why.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => why,
+    })
 }
