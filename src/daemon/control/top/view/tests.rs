@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::rows::amount;
 use super::*;
 
 const LIST: &str = "\
