@@ -8,6 +8,7 @@ mod farewell;
 mod generation;
 mod meter;
 mod overload;
+mod seat_watch;
 mod secret;
 mod single;
 mod status;
@@ -101,7 +102,7 @@ pub fn run(start: Start) -> ExitCode {
     // before anything else is opened
     let Inherited {
         listeners: inherited,
-        heritage,
+        mut heritage,
     } = match prefork::inherited() {
         Ok(inherited) => inherited,
         Err(why) => {
@@ -109,7 +110,7 @@ pub fn run(start: Start) -> ExitCode {
             return ExitCode::from(EX_OSERR);
         }
     };
-    match prepare(start, inherited, heritage.as_ref()) {
+    match prepare(start, inherited, heritage.as_mut()) {
         Ok((recipe, first, doors, plan)) => serve(&recipe, &first, &doors, Plan { heritage, ..plan }),
         Err((exit, why)) => {
             eprintln!("{}", why.trim_end());
@@ -127,11 +128,14 @@ type Prepared = (Recipe, Generation, Vec<doors::Door>, Plan);
 fn prepare(
     start: Start,
     inherited: Vec<TcpListener>,
-    heritage: Option<&prefork::Heritage>,
+    mut heritage: Option<&mut prefork::Heritage>,
 ) -> Result<Prepared, (u8, String)> {
     let system = |what: &'static str| move |why: io::Error| (EX_OSERR, format!("no shared memory for {what}: {why}"));
-    let meter = SharedMeter::new().map_err(system("the rates of clients"))?;
-    let gauge = Gauge::new(start.plan.children as usize).map_err(system("counters"))?;
+    let (meter, rates) = SharedMeter::kept(heritage.as_deref_mut()).map_err(system("the rates of clients"))?;
+    let workers = start.plan.children as usize;
+    let (gauge, counts) = Gauge::kept(workers, heritage.as_deref_mut()).map_err(system("counters"))?;
+    let keys = heritage.as_mut().and_then(|heritage| heritage.kept(Keyring::KEPT));
+    let keys = keys.and_then(|left| left.words().ok());
     let recipe = Recipe {
         meter: Some(Arc::new(meter)),
         gauge: Some(Arc::new(gauge)),
@@ -140,7 +144,7 @@ fn prepare(
         reverse_name: start.reverse_name,
         walls: start.walls,
         voice: Voice::default(),
-        keyring: Keyring::default(),
+        keyring: Arc::new(keys.map_or_else(Keyring::default, |words| Keyring::left(&words))),
         home: prefork::home_of_server(start.plan.user.as_deref()),
     };
     let (first, faults) = recipe.load();
@@ -152,7 +156,7 @@ fn prepare(
     // whoever has opened sockets for us has decided where to listen
     let (doors, to_bind) = match inherited.is_empty() {
         true => {
-            let root = geteuid().is_root() || heritage.is_some_and(prefork::Heritage::began_as_root);
+            let root = geteuid().is_root() || heritage.is_some_and(|heritage| heritage.began_as_root());
             let settings = first.services.lookup.settings();
             let doors = doors(&start.addresses, &start.ports, &settings, root);
             (doors.clone(), doors)
@@ -161,6 +165,7 @@ fn prepare(
     };
     let first = first.with_listeners(&doors).map_err(|why| (EX_CONFIG, why))?;
     let plan = Plan {
+        keepsakes: counts.into_iter().chain([rates]).collect(),
         listeners: to_bind.iter().map(|door| door.listen).collect(),
         inherited,
         owned_directories: first.owned_dirs(),

@@ -3,21 +3,18 @@
 //! A plugin at a hook has a number, its mark, for as long as the master lives, whatever generations come and go; so
 //! its totals go on over reloads. Latencies are kept in classes of powers of two of a microsecond.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::collections::hash_map::RandomState;
-use std::fmt::{self, Write};
-use std::hash::{BuildHasher, Hasher};
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::io;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::log::Level;
 use crate::plugin::{Hook, Loaded};
-use crate::prefork::{self, Counters, Fallen, Leave, Notice, Outcome, Rates};
+use crate::prefork::{Counters, Fallen, Heritage, Keepsake, Notice, Rates};
 use crate::session::services::Orders;
-use crate::session::{Mark, Ruling, Stage, Tally, Watch};
+use crate::session::{Mark, Ruling, Stage, Tally};
 
 /// Columns before those of the plugins: one for each tally, then the switches, which are in the row of nobody.
 const FIRST: usize = 64;
@@ -35,6 +32,9 @@ const OWN_LEVEL: usize = CLASS + CLASSES;
 /// Plugins at hooks that can be told apart; the rest is not counted.
 const MARKS: usize = 1024;
 
+/// The name under which the next master gets the marks.
+const MARKS_KEPT: &str = "marks";
+
 /// Messages over which workers have crashed that are kept in mind, and for how long.
 const CRASHES: usize = 1024;
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -45,7 +45,7 @@ const DEADLY: u32 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Marked {
     /// The plugin's name in config/plugins, which others may share.
-    name: &'static str,
+    name: Arc<str>,
     /// The plugin's name in the log.
     pub(super) plugin: Arc<str>,
     /// The hook.
@@ -54,14 +54,12 @@ pub(super) struct Marked {
 
 /// All gauges.
 pub(super) struct Gauge {
-    counters: Counters,
+    pub(super) counters: Counters,
     /// The row of nobody.
     own_row: usize,
     marks: Mutex<Vec<Marked>>,
-    /// Crashes by the fingerprint of the message that was being decided.
-    crashes: Rates,
-    /// Makes fingerprints, the same in all workers.
-    secret: RandomState,
+    /// Crashes by the fingerprint of the message that was being decided; it makes the fingerprints, too.
+    pub(super) crashes: Rates,
 }
 
 /// What is known of a plugin at a hook.
@@ -78,15 +76,39 @@ pub(super) struct Calls {
 }
 
 impl Gauge {
-    /// To be made before the first fork, for so many workers.
-    pub(super) fn new(workers: usize) -> io::Result<Gauge> {
-        Ok(Gauge {
-            counters: Counters::new(workers + 1, FIRST + MARKS * WIDTH)?,
+    /// To be made before the first fork, for so many workers. Goes on with what a former master has counted, if this
+    /// program understands it; what is to be kept for the next one comes with it.
+    pub(super) fn kept(workers: usize, heritage: Option<&mut Heritage>) -> io::Result<(Gauge, [Keepsake; 2])> {
+        let mut heritage = heritage;
+        let mut left = |key| heritage.as_mut().and_then(|heritage| heritage.kept(key));
+        let marks = left(MARKS_KEPT).and_then(|left| read(&left.words().ok()?));
+        // without the marks nobody could tell what was counted
+        let counted = left("counters").filter(|_| marks.is_some());
+        let (rows, columns) = (workers + 1, FIRST + MARKS * WIDTH);
+        let (counters, kept) = Counters::kept(rows, columns, meaning_of_columns(), counted)?;
+        let (crashes, kept_too) = Rates::kept("crashes", CRASHES, left("crashes"))?;
+        let gauge = Gauge {
             own_row: workers,
-            marks: Mutex::default(),
-            crashes: Rates::new(CRASHES)?,
-            secret: RandomState::new(),
-        })
+            marks: Mutex::new(marks.filter(|_| !kept.is_new()).unwrap_or_default()),
+            counters,
+            crashes,
+        };
+        Ok((gauge, [kept, kept_too]))
+    }
+
+    /// The same without heirs.
+    #[cfg(test)]
+    fn new(workers: usize) -> io::Result<Gauge> {
+        Ok(Gauge::kept(workers, None)?.0)
+    }
+
+    /// The marks as words for the next master.
+    pub(super) fn bequest(&self) -> (&'static str, Vec<u8>) {
+        let line = |one: &Marked| format!("{}\t{}\t{}\n", one.name, one.plugin, one.hook.name());
+        (
+            MARKS_KEPT,
+            self.marks().iter().map(line).collect::<String>().into_bytes(),
+        )
     }
 
     fn marks(&self) -> MutexGuard<'_, Vec<Marked>> {
@@ -99,7 +121,7 @@ impl Gauge {
         let is = |one: &Marked| one.hook == hook && one.plugin == loaded.log_name;
         let at = marks.iter().position(is).unwrap_or_else(|| {
             if marks.len() < MARKS {
-                let (name, plugin) = (loaded.name, loaded.log_name.clone());
+                let (name, plugin) = (Arc::from(loaded.name), loaded.log_name.clone());
                 // an order for a plugin holds for hooks that it did not serve yet
                 let other = marks.iter().position(|one| one.plugin == plugin);
                 let level = other.and_then(|at| self.level_in(own_level(at)));
@@ -145,7 +167,7 @@ impl Gauge {
     }
 
     /// Where a session counts: workers that are there at the same time may share a row, if others of them leave.
-    fn row(&self, notice: &Notice) -> usize {
+    pub(super) fn row(&self, notice: &Notice) -> usize {
         notice.row() % self.own_row.max(1)
     }
 
@@ -172,7 +194,7 @@ impl Gauge {
     }
 
     /// Whether workers have crashed over a message.
-    fn is_deadly(&self, fingerprint: u64) -> bool {
+    pub(super) fn is_deadly(&self, fingerprint: u64) -> bool {
         self.crashes.level((0, fingerprint.into()), REMEMBERED) >= DEADLY
     }
 
@@ -217,7 +239,7 @@ impl Gauge {
         self.counters.set(self.own_row, column, number);
     }
 
-    fn count_call(&self, row: usize, mark: Mark, ruling: Ruling, took: Duration) {
+    pub(super) fn count_call(&self, row: usize, mark: Mark, ruling: Ruling, took: Duration) {
         let Some(at) = usize::from(mark).checked_sub(1) else {
             return;
         };
@@ -246,6 +268,29 @@ fn own_level(at: usize) -> usize {
     FIRST + at * WIDTH + OWN_LEVEL
 }
 
+/// The marks that a former master has given; none if one of them means nothing here.
+fn read(words: &[u8]) -> Option<Vec<Marked>> {
+    let mark = |line: &str| {
+        let mut words = line.split('\t');
+        let (name, plugin) = (words.next()?.into(), words.next()?.into());
+        let hook = words.next()?.parse().ok()?;
+        Some(Marked { name, plugin, hook })
+    };
+    std::str::from_utf8(words).ok()?.lines().map(mark).collect()
+}
+
+/// Differs where columns mean something else.
+fn meaning_of_columns() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let (tallies, rulings) = (
+        Tally::ALL.iter().map(|one| one.word()),
+        Ruling::ALL.iter().map(|one| one.word()),
+    );
+    tallies.chain(rulings).for_each(|word| word.hash(&mut hasher));
+    [FIRST, LOGLEVEL, WIDTH, SUM, MOST, CLASS, CLASSES, OWN_LEVEL].hash(&mut hasher);
+    hasher.finish()
+}
+
 /// The class of a latency.
 fn class(micros: u64) -> usize {
     (64 - micros.leading_zeros() as usize).min(CLASSES - 1)
@@ -272,101 +317,6 @@ impl Calls {
         };
         let found = self.classes.iter().position(reaches);
         found.map_or(0, class_end).min(self.most)
-    }
-}
-
-/// A word in capitals, as commands are written.
-struct Loud(&'static str);
-
-impl fmt::Display for Loud {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| f.write_char(c.to_ascii_uppercase()))
-    }
-}
-
-/// Watches one session from its seat.
-pub(super) struct SeatWatch {
-    gauge: Arc<Gauge>,
-    notice: Notice,
-    /// The client, if the process is all its own and named for it.
-    only: Option<IpAddr>,
-    /// What has come of the session so far.
-    outcome: Cell<Outcome>,
-}
-
-impl SeatWatch {
-    /// For the session that hears this notice.
-    pub(super) fn new(gauge: Arc<Gauge>, notice: Notice, only: Option<IpAddr>) -> SeatWatch {
-        SeatWatch {
-            gauge,
-            notice,
-            only,
-            outcome: Cell::default(),
-        }
-    }
-
-    fn note(&self, change: impl FnOnce(&mut Outcome)) {
-        let mut outcome = self.outcome.get();
-        change(&mut outcome);
-        self.outcome.set(outcome);
-    }
-}
-
-impl Drop for SeatWatch {
-    fn drop(&mut self) {
-        self.note(|outcome| outcome.failed |= std::thread::panicking());
-        self.notice.conclude(self.outcome.get());
-    }
-}
-
-impl Watch for SeatWatch {
-    fn stage(&self, stage: Stage) {
-        self.notice.set_stage(stage as u16 + 1, Instant::now());
-        if let Some(ip) = self.only {
-            prefork::title(format_args!("qpsmtpd worker [{ip}] {}", Loud(stage.word())));
-        }
-    }
-
-    fn begins(&self, mark: Mark, at: Instant) {
-        self.notice.set_task(mark, at);
-    }
-
-    fn ended(&self, mark: Mark, ruling: Ruling, took: Duration) {
-        self.note(|outcome| outcome.failed |= matches!(ruling, Ruling::Error | Ruling::Panic));
-        self.gauge.count_call(self.gauge.row(&self.notice), mark, ruling, took);
-    }
-
-    fn rests(&self) {
-        self.notice.rest();
-    }
-
-    fn count(&self, what: Tally, by: u64) {
-        self.note(|outcome| match what {
-            Tally::Accepted => outcome.accepted = true,
-            Tally::Soft => outcome.put_off = true,
-            Tally::Hard => outcome.refused = true,
-            _ => {}
-        });
-        self.gauge.counters.add(self.gauge.row(&self.notice), what as usize, by);
-    }
-
-    fn deciding(&self, parts: &dyn Fn(&mut dyn Hasher)) -> (u64, bool) {
-        let mut hasher = self.gauge.secret.build_hasher();
-        parts(&mut hasher);
-        let fingerprint = hasher.finish().max(1);
-        let deadly = self.gauge.is_deadly(fingerprint);
-        if !deadly {
-            self.notice.set_message(fingerprint);
-        }
-        (fingerprint, deadly)
-    }
-
-    fn decided(&self) {
-        self.notice.set_message(0);
-    }
-
-    fn is_dismissed(&self) -> bool {
-        self.notice.state() == Leave::Dismissed
     }
 }
 
@@ -413,6 +363,21 @@ mod tests {
         gauge.count_call(1, 0, Ruling::Deny, short);
         assert_eq!(gauge.calls_of(2).rulings, [2, 0, 1, 0, 0, 1]);
         assert_eq!(gauge.calls_of(0).count(), 0);
+    }
+
+    #[test]
+    fn marks_survive_the_journey() {
+        let gauge = Gauge::new(1).expect("memory");
+        let mark = |plugin: &str, hook| Marked {
+            name: "rcpt_ok".into(),
+            plugin: plugin.into(),
+            hook,
+        };
+        *gauge.marks() = vec![mark("rcpt_ok", Hook::rcpt), mark("rcpt_ok:1", Hook::connect)];
+        let (key, words) = gauge.bequest();
+        assert_eq!((key, read(&words).as_ref()), ("marks", Some(&*gauge.marks())));
+        assert_eq!(read(b"a\tb\tno_such_hook\n"), None);
+        assert_eq!(read(b""), Some(Vec::new()));
     }
 
     #[test]

@@ -23,8 +23,9 @@ use crate::smtp::{self, Entry};
 use super::control::Clerk;
 use super::doors::Door;
 use super::farewell::{self, Noticed};
-use super::gauge::{Gauge, SeatWatch};
+use super::gauge::Gauge;
 use super::overload;
+use super::seat_watch::SeatWatch;
 
 /// One loaded configuration with its plugins: a generation.
 pub(super) struct Generation {
@@ -37,6 +38,7 @@ pub(super) struct Generation {
     gauge: Option<Arc<Gauge>>,
     clerk: Option<Clerk>,
     voice: Voice,
+    keyring: Arc<net::Keyring>,
     /// By the number of the listener: whether TLS comes first there.
     implicit_tls: Vec<bool>,
 }
@@ -79,7 +81,7 @@ pub(super) struct Recipe {
     /// What is counted for displays; none for a process that serves one session.
     pub(super) gauge: Option<Arc<Gauge>>,
     /// Certificates and keys, which one who has given up root may not be able to read again.
-    pub(super) keyring: net::Keyring,
+    pub(super) keyring: Arc<net::Keyring>,
     /// The home of the user who will serve, if that is another than the one who starts.
     pub(super) home: Option<PathBuf>,
 }
@@ -128,6 +130,7 @@ impl Recipe {
         let generation = Generation {
             clerk,
             voice: self.voice.clone(),
+            keyring: self.keyring.clone(),
             chain,
             services: Arc::new(services),
             loglevel: self.loglevel,
@@ -362,6 +365,11 @@ impl Service for Generation {
     fn takes_office(&self) {
         let mut voice = self.voice.0.lock().unwrap_or_else(PoisonError::into_inner);
         *voice = Some(self.services.clone());
+    }
+
+    fn bequest(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let marks = self.gauge.as_ref().map(|gauge| gauge.bequest());
+        marks.into_iter().chain([self.keyring.bequest()]).collect()
     }
 
     fn confinement(&self) -> Confinement {

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::config::Rate;
-use crate::prefork::{Counted, Limit, Rates};
+use crate::prefork::{Counted, Heritage, Keepsake, Limit, Rates};
 use crate::session::services::{Event, Meter};
 
 /// How many networks can be kept in mind at a time; each takes memory only when it is there.
@@ -14,9 +14,12 @@ const KEYS: usize = 1 << 18;
 pub(super) struct SharedMeter(Rates);
 
 impl SharedMeter {
-    /// To be made before the first worker is forked.
-    pub(super) fn new() -> io::Result<SharedMeter> {
-        Ok(SharedMeter(Rates::new(KEYS)?))
+    /// To be made before the first worker is forked. Goes on with what a former master has counted; what is to be
+    /// kept for the next one comes with it.
+    pub(super) fn kept(heritage: Option<&mut Heritage>) -> io::Result<(SharedMeter, Keepsake)> {
+        let left = heritage.and_then(|heritage| heritage.kept("rates"));
+        let (rates, keepsake) = Rates::kept("rates", KEYS, left)?;
+        Ok((SharedMeter(rates), keepsake))
     }
 }
 

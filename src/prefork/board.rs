@@ -1,7 +1,8 @@
 //! The scoreboard: what master and workers know of each other, in memory that all of them share.
 //!
-//! It is made before the first fork. A worker writes only its own row and seats, the master clears
-//! those of the workers it has reaped; every field is an atomic and nobody ever waits for a lock.
+//! It is made before the first fork, and goes from master to master with upgrades. A worker writes only its own row
+//! and seats, the master clears those of the workers it has reaped; every field is an atomic and nobody ever waits for
+//! a lock.
 
 mod row;
 
@@ -14,6 +15,7 @@ use nix::unistd::Pid;
 
 use super::Fallen;
 use super::house::Gate;
+use super::keepsake::{Keepsake, Left, keep, moment, sign_of_hashes};
 use super::pool::Present;
 use super::seat::{Census, Client, Doing, Grouping, Limits, Seat, admit};
 use super::sys::Shared;
@@ -36,7 +38,12 @@ pub(super) struct Head {
     canary: AtomicU32,
     /// How many rows have been used; those behind are free.
     rows: AtomicU64,
+    /// When the board was made, see [`moment`].
+    made: AtomicU64,
 }
+
+/// To be changed with the meaning of anything that lies on a board.
+const LAYOUT: u32 = 1;
 
 /// The scoreboard.
 pub(super) struct Board {
@@ -56,23 +63,59 @@ impl Board {
         self.head[0].told.swap(1, SeqCst) == 1
     }
 
-    /// A board for `workers` workers of `sessions` sessions each; IPv6 counted by `prefix` bits.
-    pub(super) fn new(workers: usize, sessions: usize, prefix: u8) -> io::Result<Self> {
-        Ok(Self {
-            head: Shared::new(1)?,
-            rows: Shared::new(workers)?,
-            seats: Shared::new(workers * sessions)?,
-            seats_per_row: sessions,
-            group: Grouping::new(prefix, (24, 48)),
-            made: Instant::now(),
-            master: std::process::id(),
+    /// The board that a former master has left, if it is laid out alike and has room for as many workers as `wanted`;
+    /// else an empty one of `rows` rows, each with `sessions` seats.
+    pub(super) fn kept(
+        (rows, wanted): (usize, usize),
+        sessions: usize,
+        group: Grouping,
+        left: Option<Left>,
+    ) -> io::Result<(Self, Keepsake)> {
+        let sizes = (size_of::<Head>(), size_of::<Row>(), size_of::<Seat>());
+        let about = format!(
+            "{LAYOUT}-{rows}-{sessions}-{}-{}-{}-{:x}",
+            sizes.0,
+            sizes.1,
+            sizes.2,
+            sign_of_hashes()
+        );
+        keep("board", about, left, &|sheet| {
+            let head: Shared<Head> = sheet.part(1)?;
+            let board = Self {
+                made: moment(&head[0].made)?,
+                head,
+                rows: sheet.part(rows)?,
+                seats: sheet.part(rows * sessions)?,
+                seats_per_row: sessions,
+                group,
+                master: std::process::id(),
+            };
+            // a master that had our process id is no more
+            board.rows_of(board.master).for_each(|row| board.clear(row));
+            match sheet.is_used() && board.rows_of(0).count() < wanted {
+                true => Err(io::Error::other("it is full")),
+                false => Ok(board),
+            }
         })
     }
 
-    /// Counts networks by so many bits of IPv4 and IPv6 addresses; of clients as [`Board::new`] was told.
-    pub(super) fn with_networks(mut self, prefix: u8, bits: (u8, u8)) -> Self {
-        self.group = Grouping::new(prefix, bits);
-        self
+    /// A board for nobody after this master; IPv6 clients count by `prefix` bits.
+    #[cfg(test)]
+    pub(super) fn new(rows: usize, sessions: usize, prefix: u8) -> io::Result<Self> {
+        Ok(Self::kept((rows, 0), sessions, Grouping::new(prefix, (24, 48)), None)?.0)
+    }
+
+    /// The rows of the workers of a master, or with 0 those that are free.
+    pub(super) fn rows_of(&self, master: u32) -> impl Iterator<Item = usize> {
+        let rows = self.rows.iter().enumerate();
+        rows.filter(move |(_, row)| row.master() == master).map(|(row, _)| row)
+    }
+
+    /// The rows of the workers of other masters.
+    pub(super) fn foreign_rows(&self) -> impl Iterator<Item = usize> {
+        let rows = self.used_rows();
+        rows.filter(|(_, row)| ![0, self.master].contains(&row.master()))
+            .map(|(row, _)| row)
     }
 
     pub(super) fn rows(&self) -> &[Row] {
@@ -252,7 +295,7 @@ impl Board {
         &self,
         (row, place): (usize, usize),
         peer: SocketAddr,
-        listener: usize,
+        listener: u64,
         limits: Limits,
     ) -> Taken<'_> {
         let mine = row * self.seats_per_row + place;

@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::keepsake::{Keepsake, Left, keep};
 use super::sys::Shared;
 
 /// Counters in a cache line.
@@ -16,6 +17,17 @@ const LINE: usize = 8;
 #[repr(transparent)]
 pub(super) struct Cell(AtomicU64);
 
+#[cfg(test)]
+impl Cell {
+    pub(super) fn add(&self, by: u64) {
+        self.0.fetch_add(by, Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// A table of counters.
 pub struct Counters {
     cells: Shared<Cell>,
@@ -24,17 +36,38 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// A table of zeroes; only what is used takes memory.
+    /// The table that a former master has left, if it has the same size and `columns_mean` the same; else one of
+    /// zeroes. Only what is used takes memory.
+    ///
+    /// # Errors
+    /// The memory cannot be had.
+    pub fn kept(
+        rows: usize,
+        columns: usize,
+        columns_mean: u64,
+        left: Option<Left>,
+    ) -> io::Result<(Counters, Keepsake)> {
+        let columns = columns.next_multiple_of(LINE);
+        keep(
+            "counters",
+            format!("1-{rows}-{columns}-{columns_mean:x}"),
+            left,
+            &|sheet| {
+                Ok(Counters {
+                    cells: sheet.part(rows * columns)?,
+                    rows,
+                    columns,
+                })
+            },
+        )
+    }
+
+    /// A table of zeroes, for nobody after this master.
     ///
     /// # Errors
     /// The memory cannot be had.
     pub fn new(rows: usize, columns: usize) -> io::Result<Counters> {
-        let columns = columns.next_multiple_of(LINE);
-        Ok(Counters {
-            cells: Shared::new(rows * columns)?,
-            rows,
-            columns,
-        })
+        Ok(Counters::kept(rows, columns, 0, None)?.0)
     }
 
     /// A cell, if it is in the table.

@@ -13,6 +13,7 @@ use std::os::unix::net::UnixStream;
 
 use super::Listen;
 use super::inherit::listener;
+use super::keepsake::Left;
 use super::probe::SOUND;
 
 /// The variable.
@@ -33,6 +34,7 @@ pub struct Heritage {
     pub(super) nice: Option<i32>,
     /// Whether root has started the first master of this line.
     pub(super) root: bool,
+    kept: Vec<Left>,
     line: UnixStream,
 }
 
@@ -63,7 +65,7 @@ impl Heritage {
         };
         let socket = |fd: OwnedFd| listener(fd).map_err(|e| format!("{VARIABLE}: {e}"));
         let (mut bound, mut given, mut show, mut pid_file, mut line) = (Vec::new(), Vec::new(), None, None, None);
-        let (mut nice, mut root) = (None, false);
+        let (mut nice, mut root, mut kept) = (None, false, Vec::new());
         for (key, value) in words {
             match key {
                 "line" => line = Some(UnixStream::from(take(value)?)),
@@ -76,6 +78,13 @@ impl Heritage {
                 // left as it is: the companion of the former master still waits at it
                 "show" => show = Some(TcpListener::from(take(value)?)),
                 "pid" => pid_file = Some(File::from(take(value)?)),
+                "keep" => {
+                    let (number, about) = value.split_once('@').unwrap_or((value, ""));
+                    let (key, number) = number.split_once(':').unwrap_or(("", number));
+                    let file = take(number)?;
+                    let (key, about) = (key.to_owned(), about.to_owned());
+                    kept.push(Left { key, about, file });
+                }
                 "nice" => nice = value.parse().ok(),
                 "root" => root = value == "1",
                 _ => {}
@@ -89,8 +98,15 @@ impl Heritage {
             pid_file,
             nice,
             root,
+            kept,
             line,
         }))
+    }
+
+    /// What it has kept under a name.
+    pub fn kept(&mut self, key: &str) -> Option<Left> {
+        let place = self.kept.iter().position(|one| one.key == key)?;
+        Some(self.kept.remove(place))
     }
 
     /// Tells the former master that this one serves.

@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::parent_id;
 
+use nix::sys::prctl::set_dumpable;
 use socket2::{Domain, SockRef, Type};
 
 use super::heritage::{self, Heritage};
@@ -32,6 +33,11 @@ pub fn inherited() -> Result<Inherited, String> {
     let mut open = sys::descriptors_from_outside(FIRST);
     let told = env::var(heritage::VARIABLE).ok();
     let heritage = Heritage::take(told.as_deref(), parent_id().cast_signed(), &mut open)?;
+    if heritage.as_ref().is_some_and(Heritage::began_as_root) {
+        // As after giving up root, which the former master has done before: there may be keys in our memory that our
+        // user cannot read. It fails for a bad argument only.
+        let _ = set_dumpable(false);
+    }
     let mut inherited = Inherited {
         listeners: Vec::new(),
         heritage,

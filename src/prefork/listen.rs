@@ -1,6 +1,8 @@
 //! The listening sockets.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
@@ -75,6 +77,13 @@ fn socket(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
 pub(super) fn close_for_all(listener: &TcpListener) {
     // Fails only if it is closed already.
     let _ = SockRef::from(listener).shutdown(std::net::Shutdown::Both);
+}
+
+/// A number below 2^48 for a listener, the same in every program that has it, whatever others it has.
+pub(super) fn mark(listener: &TcpListener) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    listener.local_addr().ok().hash(&mut hasher);
+    hasher.finish() >> 16
 }
 
 /// The address with IPv4 as IPv4 even if it came in over a socket for both.

@@ -4,6 +4,7 @@
 //! follows from what is then to be seen. There is no periodic work.
 
 mod desk;
+mod kin;
 mod reload;
 mod succession;
 
@@ -17,7 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
 use super::background::Launch;
-use super::board::{Board, Order};
+use super::board::Order;
 use super::companion::{self, Companion};
 use super::control::{self, Control};
 use super::crew::Crew;
@@ -31,6 +32,7 @@ use super::worker::{Seed, work};
 use super::{Level, Load, Log, Plan, Refusal, Service, title};
 
 use desk::Desk;
+use kin::{KIN, Kin};
 use reload::{PROBE, Reload};
 use succession::{SUCCESSOR, Succession};
 
@@ -92,6 +94,7 @@ struct Master {
     service: Arc<dyn Service>,
     stop: Option<Stop>,
     reload: Reload,
+    kin: Kin,
     pid_file: Option<PidFile>,
     launch: Option<Launch>,
     nice: Option<i32>,
@@ -115,9 +118,9 @@ impl Master {
             heritage,
             home,
             root,
+            board,
+            keepsakes,
         } = start;
-        let board = Board::new(plan.rows(), plan.sessions.max(1) as usize, plan.ipv6_prefix)?
-            .with_networks(plan.ipv6_prefix, plan.net_prefixes);
         let crew = Crew::new(Arc::new(board), plan.wanted(), plan.grace);
         let mut signals = Signals::listen(&[SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR2])?;
         let poll = Poll::new()?;
@@ -125,7 +128,7 @@ impl Master {
             .register(&mut signals.pipe, SIGNALS, Interest::READABLE)?;
         let control = Control::new(door, poll.registry())?;
         let mut master = Self {
-            succession: Succession::new(home, root),
+            succession: Succession::new(home, root, keepsakes),
             notifier: Notifier::from_environment(),
             desk: Desk::new(control, show.map(Companion::new)),
             plan: Rc::new(plan),
@@ -137,6 +140,7 @@ impl Master {
             service,
             stop: None,
             reload: Reload::default(),
+            kin: Kin::default(),
             pid_file,
             launch,
             nice,
@@ -150,6 +154,7 @@ impl Master {
     /// The life of the master, and, in the children it makes, all of theirs.
     fn live(mut self, load: Load<'_>, log: Log<'_>) -> u8 {
         let mut announced = false;
+        self.watch_kin(log);
         loop {
             if let Some(seed) = self.fill(log) {
                 // Closes what is the master's alone: its handlers, its poll, the lines to other workers.
@@ -225,6 +230,7 @@ impl Master {
             match event.token() {
                 SIGNALS => self.heed_signals(load, log),
                 PROBE | SUCCESSOR => {}
+                KIN => self.watch_kin(log),
                 token if control::is_ours(token) => self.heed_desk(token, load, log),
                 Token(row) => self.crew.heed(row),
             }
@@ -277,6 +283,8 @@ impl Master {
                     let others = self.crew.reap(self.stop.is_some(), &*self.service, log);
                     self.bury_others(&others);
                 }
+                // from the master that has taken over: some session has to go
+                SIGHUP if self.stop.is_some() => self.crew.rouse(),
                 SIGHUP => self.reload(self.plan.trial, load, log),
                 SIGUSR2 => self.upgrade(load, log),
                 SIGINT if self.stop.as_ref().is_some_and(|stop| stop.deadline.is_some()) => {

@@ -7,7 +7,7 @@
 //!   `pidfile` and `background` do what daemons do;
 //! - `board` and `seat` are the shared memory, `pool` and `canary` the policies, `signals`, `post` and `notify` the ways to be told and
 //!   to tell;
-//! - `upgrade` starts the program that takes over;
+//! - `upgrade` starts the program that takes over, `keepsake` is memory that it gets;
 //! - `master` and `worker` are the two loops, `crew` the workers as the master sees them, `host` and `crowd` the
 //!   sessions as a worker sees them, `last_words` what those hear whose worker crashes; `sys` holds what is unsafe.
 //!
@@ -27,6 +27,7 @@ mod host;
 mod heritage;
 mod house;
 mod inherit;
+mod keepsake;
 mod last_words;
 mod listen;
 mod master;
@@ -58,12 +59,13 @@ pub use counters::Counters;
 pub use heritage::Heritage;
 pub use house::{Answer, Console, Deed, Gate, House, News, SessionView, TrialView, Until, WorkerView};
 pub use inherit::{Inherited, inherited};
+pub use keepsake::{Keepsake, Left};
 pub use listen::Listen;
 pub use master::run;
 pub use post::{Leave, Notice};
 pub use rates::{Counted, Limit, Rates};
-use seat::Limits;
 pub use seat::{Doing, Occupant, Seat};
+use seat::{Grouping, Limits};
 pub use title::title;
 pub use user::home_of_server;
 
@@ -123,6 +125,12 @@ pub trait Service: Send + Sync {
     /// Whether the limits per address and per network do not hold for this client.
     fn is_exempt(&self, _client: IpAddr) -> bool {
         false
+    }
+
+    /// Words for the program that takes over: facts that lie in no file that it can read. It gets them by
+    /// [`Heritage::kept`].
+    fn bequest(&self) -> Vec<(&'static str, Vec<u8>)> {
+        Vec::new()
     }
 
     /// Takes note of a session whose worker has crashed, and says what the log should tell of it.
@@ -218,6 +226,8 @@ pub struct Plan {
     pub inherited: Vec<TcpListener>,
     /// What a former master has left, whose place this one is to take.
     pub heritage: Option<Heritage>,
+    /// What this master keeps for the next one.
+    pub keepsakes: Vec<Keepsake>,
     /// The most workers there may be.
     pub children: u32,
     /// Sessions that a worker serves at a time; more than one are on threads.
@@ -266,6 +276,7 @@ impl Default for Plan {
             listeners: Vec::new(),
             inherited: Vec::new(),
             heritage: None,
+            keepsakes: Vec::new(),
             children: 15,
             sessions: 1,
             idle_children: 5,
@@ -304,6 +315,11 @@ impl Plan {
     /// have taken their place.
     fn rows(&self) -> usize {
         self.children as usize * 3 + 16
+    }
+
+    /// Which addresses count as one.
+    fn grouping(&self) -> Grouping {
+        Grouping::new(self.ipv6_prefix, self.net_prefixes)
     }
 
     /// Sessions that there may be at a time.

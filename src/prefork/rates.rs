@@ -5,18 +5,29 @@
 //! for two windows may be taken by another key. There are no locks: an event is one compare-and-swap, so a limit is
 //! exact however many workers count at the same moment.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::collections::hash_map::{DefaultHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use super::keepsake::{Keepsake, Left, keep, moment, sign_of_hashes};
 use super::sys::Shared;
 
 /// Slots that a key may lie in; more neighbours than that, and the table counts as full.
 const NEIGHBOURS: usize = 32;
 /// The most that one window can hold.
 pub const MOST: u32 = 0xffff;
+
+/// What all who use a table have to know.
+#[derive(Default)]
+#[repr(C)]
+pub(super) struct RateHead {
+    /// When it was made.
+    made: AtomicU64,
+    /// What nobody outside knows, so that nobody can choose addresses that meet in a few slots.
+    secret: [AtomicU64; 2],
+}
 
 /// One key's window.
 #[derive(Default)]
@@ -53,7 +64,7 @@ pub enum Counted {
 /// The table.
 pub struct Rates {
     slots: Shared<RateSlot>,
-    hash: RandomState,
+    secret: [u64; 2],
     made: Instant,
 }
 
@@ -105,16 +116,40 @@ impl Window {
 }
 
 impl Rates {
-    /// A table for so many keys at a time, 24 bytes each, of which only the used ones take memory.
+    /// The table that a former master has left, if it is for as many keys; else an empty one: for so many keys at a
+    /// time, 24 bytes each, of which only the used ones take memory.
+    ///
+    /// # Errors
+    /// The memory cannot be had.
+    pub fn kept(key: &'static str, keys: usize, left: Option<Left>) -> io::Result<(Rates, Keepsake)> {
+        let slots = keys.max(NEIGHBOURS);
+        keep(key, format!("1-{slots}-{:x}", sign_of_hashes()), left, &|sheet| {
+            let head = sheet.part::<RateHead>(1)?;
+            let secret = head[0].secret.each_ref().map(|cell| {
+                let fresh = RandomState::new().hash_one(0) | 1;
+                cell.compare_exchange(0, fresh, SeqCst, SeqCst).err().unwrap_or(fresh)
+            });
+            Ok(Rates {
+                slots: sheet.part(slots)?,
+                secret,
+                made: moment(&head[0].made)?,
+            })
+        })
+    }
+
+    /// An empty table, for nobody after this master.
     ///
     /// # Errors
     /// The memory cannot be had.
     pub fn new(keys: usize) -> io::Result<Rates> {
-        Ok(Rates {
-            slots: Shared::new(keys.max(NEIGHBOURS))?,
-            hash: RandomState::new(),
-            made: Instant::now(),
-        })
+        Ok(Rates::kept("rates", keys, None)?.0)
+    }
+
+    /// Makes hashes that nobody outside can foretell, the same for all who use this table.
+    pub fn hasher(&self) -> impl Hasher + use<> {
+        let mut hasher = DefaultHasher::new();
+        self.secret.hash(&mut hasher);
+        hasher
     }
 
     /// Counts `events` of `key` if the limit allows them.
@@ -152,7 +187,9 @@ impl Rates {
     }
 
     fn hash(&self, key: (u8, u128)) -> u64 {
-        self.hash.hash_one(key).max(1)
+        let mut hasher = self.hasher();
+        key.hash(&mut hasher);
+        hasher.finish().max(1)
     }
 
     fn neighbours(&self, hash: u64) -> impl Iterator<Item = &RateSlot> {

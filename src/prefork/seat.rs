@@ -31,7 +31,7 @@ pub struct Seat {
     high: AtomicU64,
     /// Lower half.
     low: AtomicU64,
-    /// The peer's port in the lower 16 bits, above them the number of the listener it came by.
+    /// The peer's port in the lower 16 bits, above them that of the listener it came by.
     port: AtomicU64,
     /// When the session began, milliseconds since the scoreboard was made.
     since: AtomicU64,

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::background::{self, Detached, Launch, allow_descriptors, detach};
+use super::board::Board;
 use super::control::Door;
 use super::heritage::Heritage;
+use super::keepsake::Keepsake;
 use super::listen::{bind_all, canonical};
 use super::pidfile::PidFile;
 use super::user::{Account, become_user, choose, own_directory, present};
@@ -46,6 +48,10 @@ pub(super) struct Start {
     pub(super) home: Option<PathBuf>,
     /// Whether root has started this master or a former one.
     pub(super) root: bool,
+    /// The scoreboard.
+    pub(super) board: Board,
+    /// What is kept for the next master.
+    pub(super) keepsakes: Vec<Keepsake>,
     /// The control socket.
     pub(super) door: Option<Door>,
     /// Where to show what the daemon does.
@@ -127,12 +133,26 @@ pub(super) fn prepare(
             log(Level::Notice, &format!("no titles of processes: {e}"));
         }
     }
+    let left = heritage.as_mut().and_then(|heritage| heritage.kept("board"));
+    let (rows, sessions) = (plan.rows(), plan.sessions.max(1) as usize);
+    let (board, keepsake) = Board::kept((rows, plan.children as usize), sessions, plan.grouping(), left)
+        .map_err(system("no shared memory for the scoreboard"))?;
+    let mut keepsakes = std::mem::take(&mut plan.keepsakes);
+    keepsakes.push(keepsake);
+    for (one, why) in keepsakes.iter().filter_map(|one| Some((one, one.refused.as_ref()?))) {
+        log(
+            Level::Warning,
+            &format!("{} of the former master cannot be used, and begin anew: {why}", one.key),
+        );
+    }
     let door = match heritage {
         Some(_) => None,
         None => open_door(&plan, &*service, log),
     };
     let root = account.is_some() || heritage.as_ref().is_some_and(Heritage::began_as_root);
     Ok(Prepared::Master(Box::new(Start {
+        board,
+        keepsakes,
         door,
         show,
         plan,

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
@@ -14,12 +15,12 @@ use std::ptr::{NonNull, null, null_mut};
 use std::sync::OnceLock;
 
 use nix::libc;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::unistd::{ForkResult, Pid, fork as system_fork};
 
 use super::board::{Head, Row};
 use super::counters::Cell;
-use super::rates::RateSlot;
+use super::rates::{RateHead, RateSlot};
 use super::seat::Seat;
 use super::title::MemoryMap;
 
@@ -71,34 +72,41 @@ pub(super) fn descriptors_from_outside(first: RawFd) -> Vec<(RawFd, OwnedFd)> {
 /// What may lie in memory that several processes write at once.
 ///
 /// # Safety
-/// The type consists of atomics alone, no pointers among them, and all bits zero is a value of it.
+/// The type consists of atomics alone, no pointers among them, and any bits are a value of it.
 pub(super) unsafe trait AllAtomic: Sync {}
 
-// SAFETY: the five are structs of AtomicU64 and AtomicU32, for which zero is a value.
+// SAFETY: the six are structs of AtomicU64 and AtomicU32, for which any bits are a value.
 unsafe impl AllAtomic for Head {}
 // SAFETY: as above.
 unsafe impl AllAtomic for Row {}
 // SAFETY: as above.
 unsafe impl AllAtomic for Seat {}
 // SAFETY: as above.
+unsafe impl AllAtomic for RateHead {}
+// SAFETY: as above.
 unsafe impl AllAtomic for RateSlot {}
 // SAFETY: as above.
 unsafe impl AllAtomic for Cell {}
 
-/// A slice in an anonymous mapping, shared with every process that is forked after it was made.
+/// A slice in a file that is mapped, shared with every process that is forked afterwards or maps the file as well.
 pub(super) struct Shared<T: AllAtomic> {
     start: NonNull<T>,
     len: usize,
 }
 
 impl<T: AllAtomic> Shared<T> {
-    /// Maps `len` zeroed values.
-    pub(super) fn new(len: usize) -> io::Result<Self> {
-        let bytes =
-            NonZeroUsize::new(len * size_of::<T>()).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    /// Maps `len` values of a file, which holds as many from `offset`, a multiple of the size of pages, and must not
+    /// become shorter.
+    pub(super) fn within(file: &File, offset: u64, len: usize) -> io::Result<Self> {
+        let wrong = || io::Error::from(io::ErrorKind::InvalidInput);
+        let bytes = NonZeroUsize::new(len * size_of::<T>()).ok_or_else(wrong)?;
+        if file.metadata()?.len() < offset + bytes.get() as u64 {
+            return Err(wrong());
+        }
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let offset = offset.try_into().map_err(io::Error::other)?;
         // SAFETY: no address is asked for, so that no other mapping can be hurt.
-        let start = unsafe { mmap_anonymous(None, bytes, protection, MapFlags::MAP_SHARED) }?;
+        let start = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, file, offset) }?;
         Ok(Self {
             start: start.cast(),
             len,
@@ -110,8 +118,8 @@ impl<T: AllAtomic> Deref for Shared<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: the mapping is page-aligned, len values long, lives as long as self, was zeroed by
-        // the kernel, which AllAtomic makes valid, and all writing to it goes through atomics.
+        // SAFETY: the mapping is page-aligned, len values long, lives as long as self, holds whatever others have
+        // written, which AllAtomic makes valid, and all writing to it goes through atomics.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -183,6 +191,20 @@ extern "C" fn dying(signal: libc::c_int, about: *mut libc::siginfo_t, _: *mut li
                 libc::raise(signal);
             }
         }
+    }
+}
+
+/// A descriptor that becomes readable when the process ends; none if there is no such process.
+pub(super) fn watch_process(pid: u32) -> io::Result<Option<OwnedFd>> {
+    // SAFETY: takes two numbers and touches no memory of ours.
+    let number = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::c_long::from(pid), 0) };
+    match RawFd::try_from(number) {
+        // SAFETY: the kernel has just made it, closed at exec, and nobody else knows of it.
+        Ok(number) if number >= 0 => Ok(Some(unsafe { OwnedFd::from_raw_fd(number) })),
+        _ => match io::Error::last_os_error() {
+            gone if gone.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+            e => Err(e),
+        },
     }
 }
 

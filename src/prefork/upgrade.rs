@@ -15,6 +15,7 @@ use std::process::Command;
 use nix::unistd::{Pid, dup};
 
 use super::heritage::VARIABLE;
+use super::keepsake::Keepsake;
 
 /// The program as it was started: a file of the same name may hold a newer one later.
 pub(super) struct Program {
@@ -82,6 +83,14 @@ impl Estate {
         let copy = dup(what.as_fd())?;
         let number = copy.as_raw_fd();
         self.tell(key, &format!("{number}{about}"));
+        self.copies.push(copy);
+        Ok(())
+    }
+
+    /// Adds memory, under its name.
+    pub(super) fn keep(&mut self, one: &Keepsake) -> io::Result<()> {
+        let copy = dup(one.file.as_fd())?;
+        self.tell("keep", &format!("{}:{}@{}", one.key, copy.as_raw_fd(), one.about));
         self.copies.push(copy);
         Ok(())
     }

@@ -24,7 +24,7 @@ use super::board::{Order, State};
 use super::crowd::Crowd;
 use super::host::{Arrival, Host, Terms};
 use super::house::Gate;
-use super::listen::canonical;
+use super::listen::{canonical, mark};
 use super::pool::births;
 use super::post::{GROWN, LEFT, MORE, Post};
 use super::refuse::refuse;
@@ -64,6 +64,8 @@ struct Worker {
     plan: Rc<Plan>,
     service: Arc<dyn Service>,
     listeners: Rc<Vec<TcpListener>>,
+    /// As limits know them.
+    marks: Vec<u64>,
     inherited: usize,
     post: Arc<Post>,
     poll: RefCell<Poll>,
@@ -117,6 +119,7 @@ impl Worker {
         Ok(Self {
             plan,
             service,
+            marks: listeners.iter().map(mark).collect(),
             listeners,
             inherited,
             post,
@@ -234,7 +237,10 @@ impl Worker {
             return Ok(None);
         }
         let limits = self.plan.limits(self.service.is_exempt(peer.ip()));
-        let taken = self.post.board.take((self.post.row, place), peer, number, limits);
+        let taken = self
+            .post
+            .board
+            .take((self.post.row, place), peer, self.marks[number], limits);
         if let Some(bound) = taken.census.exceeded {
             drop(taken);
             self.send_away(stream, (peer, number), bound, log);

@@ -180,11 +180,113 @@ fn who_ends_takes_a_new_one_that_hangs_along() {
     assert!(line.0.wait().success());
 }
 
+/// Limits hold over both masters, whichever of them serves.
+#[test]
+fn sessions_and_rates_are_counted_on() {
+    let limits = ["--max-from-ip", "4", "--max-per-listener", "6", "--children", "8"];
+    let line = Line::start(&limits);
+    line.0.site.config("message_rate", "3/3600\n");
+    let address = line.0.addresses[0];
+    let from = |last: u8| Client::connect_from([127, 0, 0, last].into(), address);
+    let greeted = |last: u8| {
+        let mut client = from(last);
+        assert_eq!(client.reply().0, 220);
+        client
+    };
+    assert_eq!(line.0.client().message("one"), 250);
+    let mut held = vec![greeted(1), greeted(1), greeted(1)];
+    line.upgrade();
+    held.push(greeted(1));
+    assert_eq!(from(1).reply().0, 451, "three with the old master, one with the new");
+    held.push(greeted(2));
+    held.push(greeted(2));
+    assert_eq!(from(3).reply().0, 421, "six by this listener");
+    held.remove(0).expect(221, "QUIT");
+    eventually("its seat is free", || from(1).reply().0 == 220);
+    // two messages are left of the rate, in sessions of either master
+    assert_eq!(held[0].message("two"), 250);
+    held.pop();
+    eventually("room by the listener", || {
+        let mut client = from(1);
+        let in_ = client.reply().0 == 220;
+        in_.then(|| assert_eq!(client.message("three"), 250));
+        in_
+    });
+    held[1].expect(250, "EHLO client.example.net");
+    assert_eq!(held[1].say("MAIL FROM:<>") / 100, 4, "the rate is used up");
+    let counted = line.0.fact("accepted");
+    assert_eq!(counted, "3", "by both");
+}
+
+/// The old master dies before its sessions end: no seat of theirs stays taken.
+#[test]
+fn a_former_master_that_is_killed_leaks_no_seat() {
+    let line = Line::start(&["--max-from-ip", "3", "--children", "4"]);
+    let old = line.master();
+    let _held: Vec<Client> = (0..3).map(|_| line.0.client()).collect();
+    let workers = line.0.workers();
+    line.upgrade();
+    assert_eq!(line.0.connect().reply().0, 451);
+    // its workers die while it cannot clear up after them, and so does it before it can
+    kill(old, Signal::SIGSTOP).expect("stop");
+    for worker in &workers {
+        // one that waited for a connection has gone by itself
+        let _ = kill(*worker, Signal::SIGKILL);
+    }
+    assert_eq!(line.0.connect().reply().0, 451, "the seats are still taken");
+    kill(old, Signal::SIGKILL).expect("kill");
+    line.0.wait_for("of the dead master");
+    let mut three: Vec<Client> = Vec::new();
+    eventually("their seats are free", || line.0.fact("sessions") == "0");
+    for _ in 0..3 {
+        three.push(line.0.client());
+    }
+    assert_eq!(line.0.connect().reply().0, 451);
+    assert_eq!(three[0].message("served"), 250);
+}
+
+#[test]
+fn counts_go_on_and_what_is_laid_out_otherwise_begins_anew() {
+    let line = Line::start(&["--children", "2"]);
+    assert_eq!(line.0.client().message("counted"), 250);
+    let plugins = || line.0.rows(&["plugins"]);
+    let of = |rows: &[Vec<String>], plugin: &str| rows.iter().find(|row| row[0] == plugin).map(|row| row[2].clone());
+    eventually("the counts", || of(&plugins(), "queue::maildir") == Some("1".into()));
+    // another plugin comes first, and the numbers of the others stay theirs
+    line.0
+        .site
+        .config("plugins", "noop_counter\nrcpt_ok\nqueue/maildir ./Maildir\n");
+    line.upgrade();
+    assert_eq!(line.0.client().message("counted too"), 250);
+    eventually("the counts", || of(&plugins(), "queue::maildir") == Some("2".into()));
+    assert_eq!(
+        (line.0.fact("accepted"), line.0.fact("connections")),
+        ("2".into(), "2".into())
+    );
+    // a release with another layout: here, more workers
+    let script = "#!/bin/sh\nexec PROGRAM \"$@\" --sessions 2\n";
+    let other = line.0.site.path().join("other");
+    std::fs::write(&other, script.replace("PROGRAM", env!("CARGO_BIN_EXE_qpsmtpd-prefork"))).expect("write");
+    std::fs::set_permissions(&other, PermissionsExt::from_mode(0o755)).expect("mode");
+    release(line.0.site.path(), &other);
+    line.upgrade();
+    line.0
+        .wait_for("board of the former master cannot be used, and begin anew: it is laid out as ");
+    assert_eq!(line.0.client().message("served"), 250);
+    assert_eq!(line.0.fact("accepted"), "3");
+}
+
 #[test]
 fn qpsmtpctl_waits_for_the_new_master_and_speaks_to_it() {
     let line = Line::start(&["--children", "2"]);
     let ask = |word: &str| {
-        let output = line.0.site.program("qpsmtpctl").arg(word).output().expect("qpsmtpctl");
+        let output = line
+            .0
+            .site
+            .program("qpsmtpctl")
+            .args(word.split(' '))
+            .output()
+            .expect("qpsmtpctl");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
         (output.status.code(), text(output.stdout), text(output.stderr))
     };
@@ -204,8 +306,14 @@ fn qpsmtpctl_waits_for_the_new_master_and_speaks_to_it() {
     assert_eq!(told, format!("process {} serves\n", line.master()));
     // The new master has the socket, and keeps it when the old one ends.
     let sessions = ask("list").1;
-    assert!(!sessions.contains("127.0.0.1"), "one of the old master: {sessions}");
-    old.expect(221, "QUIT");
+    assert!(
+        sessions.contains("127.0.0.1"),
+        "also those of the old master: {sessions}"
+    );
+    let mut other = line.0.client();
+    assert_eq!(ask("kill 1").1, "1 session killed\n");
+    assert_eq!(old.reply().0, 550, "by the new master");
+    other.expect(221, "QUIT");
     line.0.wait_for("all workers are gone");
     let (code, _, why) = ask("status");
     assert_eq!(code, Some(0), "{why}");

@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::client::{Client, settings};
 use crate::harness::{Daemon, Site};
@@ -113,4 +114,77 @@ fn root_s_keys_are_read_before_root_is_given_up() {
     daemon.wait_for("ssl/qpsmtpd-server.key: cannot be read: Permission denied");
     daemon.wait_for("what was read before is used on");
     assert!(is_trusted(&daemon));
+}
+
+/// Ends the last of those who have taken over.
+struct Successor(Pid);
+
+impl Successor {
+    /// Starts one, and waits until it serves.
+    fn of(daemon: &Daemon, master: Pid) -> Successor {
+        let upgraded = || {
+            let lines = daemon.lines();
+            let mut told = lines
+                .iter()
+                .filter(|line| line.starts_with(&format!("{master} upgraded: process ")));
+            told.next()?.split_whitespace().nth(3)?.parse().ok()
+        };
+        kill(master, Signal::SIGUSR2).expect("signal");
+        eventually("an upgrade", || {
+            let failed = daemon.lines().iter().any(|line| line.contains("upgrade failed"));
+            assert!(!failed, "{:#?}", daemon.lines());
+            upgraded().is_some()
+        });
+        Successor(Pid::from_raw(upgraded().expect("an upgrade")))
+    }
+
+    /// What it has open.
+    fn open(&self) -> Vec<String> {
+        let folder = format!("/proc/{}/fd", self.0);
+        let links = fs::read_dir(folder).expect("descriptors").flatten();
+        links
+            .filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string()))
+            .collect()
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGINT);
+    }
+}
+
+#[test]
+fn root_s_keys_go_with_an_upgrade_by_another_user() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can give up root");
+        return;
+    }
+    let site = site();
+    let key = file(&site, "ssl/qpsmtpd-server.key");
+    chown(&key, Some(0), Some(0)).expect("root's");
+    assert_eq!(fs::metadata(&key).expect("the key").permissions().mode() & 0o777, 0o600);
+    let daemon = serve(site);
+    assert!(is_trusted(&daemon));
+    let first = Successor::of(&daemon, daemon.pid());
+    daemon.wait_for(&format!("{} Running as user nobody", first.0));
+    eventually("the former master ends", || {
+        daemon.lines().iter().any(|line| line.contains("all workers are gone"))
+    });
+    assert!(is_trusted(&daemon), "the key was handed over");
+    let open = first.open();
+    assert!(open.iter().any(|name| name.contains("qpsmtpd board")), "{open:?}");
+    assert!(
+        !open.iter().any(|name| name.contains("qpsmtpd keys")),
+        "it is read and gone: {open:?}"
+    );
+    // as before: a renewal that cannot be read is told, and the old key stays
+    let renewed = fs::read(&key).expect("the key");
+    fs::write(&key, renewed).expect("written");
+    kill(first.0, Signal::SIGHUP).expect("signal");
+    daemon.wait_for("what was read before is used on");
+    // and so on to the next
+    let second = Successor::of(&daemon, first.0);
+    assert!(is_trusted(&daemon));
+    drop((first, second));
 }

@@ -4,8 +4,10 @@
 //! user may not read is kept as it was; the operator hears of it when the files have changed since.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +48,19 @@ fn stamp(file: &Path) -> Option<Stamp> {
 impl Keyring {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The name under which the next master gets the files.
+    pub const KEPT: &'static str = "keys";
+
+    /// The files as words for the next master.
+    pub fn bequest(&self) -> (&'static str, Vec<u8>) {
+        (Keyring::KEPT, self.state().parcel())
+    }
+
+    /// The files that a former master has left; an empty ring if this program does not understand them.
+    pub fn left(words: &[u8]) -> Keyring {
+        Keyring(Mutex::new(Parcel(words).state().unwrap_or_default()))
     }
 
     /// To be called when a configuration is about to be loaded. The second time follows the first at once, after
@@ -107,7 +122,86 @@ impl Keyring {
     }
 }
 
+/// A keyring on its way from one master to the next: text and bytes, each behind its length.
+struct Parcel<'a>(&'a [u8]);
+
+impl Parcel<'_> {
+    fn put(bytes: &[u8], to: &mut Vec<u8>) {
+        to.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        to.extend_from_slice(bytes);
+    }
+
+    fn take(&mut self) -> Option<&[u8]> {
+        let (length, rest) = self.0.split_first_chunk::<8>()?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+        let (bytes, rest) = rest.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn path(&mut self) -> Option<PathBuf> {
+        Some(PathBuf::from(OsStr::from_bytes(self.take()?)))
+    }
+
+    /// What follows: all files, an empty path, all folders.
+    fn state(&mut self) -> Option<State> {
+        let mut state = State {
+            // the files of one who is root cannot be read again, and an operator knows of that only at changes
+            loads: 2,
+            ..State::default()
+        };
+        loop {
+            let path = self.path()?;
+            if path.as_os_str().is_empty() {
+                break;
+            }
+            let bytes = self.take()?.into();
+            let stamp: Vec<u64> = self
+                .take()?
+                .as_chunks()
+                .0
+                .iter()
+                .map(|word| u64::from_le_bytes(*word))
+                .collect();
+            let stamp = <[u64; 4]>::try_from(stamp).ok();
+            let stamp = stamp.map(|[time, nanos, size, inode]| (time.cast_signed(), nanos.cast_signed(), size, inode));
+            state.files.insert(path, Kept { bytes, stamp });
+        }
+        while !self.0.is_empty() {
+            let folder = self.path()?;
+            let mut inside = Parcel(self.take()?);
+            let mut files = Vec::new();
+            while !inside.0.is_empty() {
+                files.push(inside.path()?);
+            }
+            state.folders.insert(folder, files);
+        }
+        Some(state)
+    }
+}
+
 impl State {
+    fn parcel(&self) -> Vec<u8> {
+        let mut whole = Vec::new();
+        let path = |path: &Path, to: &mut Vec<u8>| Parcel::put(path.as_os_str().as_bytes(), to);
+        for (file, kept) in &self.files {
+            path(file, &mut whole);
+            Parcel::put(&kept.bytes, &mut whole);
+            let stamp = kept.stamp.map(|(time, nanos, size, inode)| {
+                [time.cast_unsigned(), nanos.cast_unsigned(), size, inode].map(u64::to_le_bytes)
+            });
+            Parcel::put(stamp.as_ref().map_or(&[], |stamp| stamp.as_flattened()), &mut whole);
+        }
+        Parcel::put(&[], &mut whole);
+        for (folder, files) in &self.folders {
+            let mut inside = Vec::new();
+            files.iter().for_each(|file| path(file, &mut inside));
+            path(folder, &mut whole);
+            Parcel::put(&inside, &mut whole);
+        }
+        whole
+    }
+
     fn kept(
         &self,
         files: &[&Path],

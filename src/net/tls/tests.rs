@@ -449,3 +449,20 @@ fn hide(file: &Path) {
     fs::remove_file(file).expect("removed");
     fs::create_dir(file).expect("a folder");
 }
+
+#[test]
+fn a_ring_goes_from_master_to_master() {
+    let pki = Pki::new();
+    let (cert, folder) = (pki.plan().cert, pki.dir.path().to_owned());
+    let ring = Keyring::default();
+    let certificates = |ring: &Keyring| ring.certificates(&cert, &mut Vec::new()).map_err(|trouble| trouble.why);
+    let inside = |ring: &Keyring| ring.folder(&folder, &mut Vec::new()).map_err(|trouble| trouble.why);
+    let (first, files) = (certificates(&ring).expect("read"), inside(&ring).expect("read"));
+    let (_, words) = ring.bequest();
+    drop(pki);
+    let next = Keyring::left(&words);
+    assert_eq!((certificates(&next), inside(&next)), (Ok(first), Ok(files)));
+    for cut in [0, 7, 100, words.len() - 1] {
+        assert!(certificates(&Keyring::left(&words[..cut])).is_err());
+    }
+}

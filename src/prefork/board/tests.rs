@@ -112,7 +112,8 @@ fn exact_across_processes() {
     const PROCESSES: usize = 200;
     const LIMIT: u32 = 10;
     let board = Board::new(PROCESSES, 1, 64).unwrap();
-    let gate: Shared<Head> = Shared::new(1).unwrap();
+    let other = Board::new(1, 1, 64).unwrap();
+    let gate = &other.head;
     let peer = "192.0.2.1:25".parse().unwrap();
     let children: Vec<Pid> = (0..PROCESSES)
         .map(|row| {

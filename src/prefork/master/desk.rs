@@ -100,7 +100,7 @@ impl Master {
             Deed::Dismiss(sessions) => {
                 for (row, place, number) in sessions {
                     self.crew.board().seat(row, place).dismiss(number);
-                    self.crew.wake(row);
+                    self.wake_row(row);
                 }
             }
         }

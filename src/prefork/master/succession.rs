@@ -15,6 +15,7 @@ use super::super::board::{Order, State};
 use super::super::control::Control;
 use super::super::heritage::Heritage;
 use super::super::house::News;
+use super::super::keepsake::Keepsake;
 use super::super::pidfile::PidFile;
 use super::super::probe::Probe;
 use super::super::start::open_door;
@@ -33,6 +34,7 @@ pub(super) struct Succession {
     /// The home directory of the user that it has become, if root has started it.
     home: Option<PathBuf>,
     root: bool,
+    keepsakes: Vec<Keepsake>,
     successor: Option<Probe>,
     former: Option<Former>,
 }
@@ -46,11 +48,12 @@ struct Former {
 }
 
 impl Succession {
-    pub(super) fn new(home: Option<PathBuf>, root: bool) -> Succession {
+    pub(super) fn new(home: Option<PathBuf>, root: bool, keepsakes: Vec<Keepsake>) -> Succession {
         Succession {
             program: Program::of_this_process(),
             home,
             root,
+            keepsakes,
             successor: None,
             former: None,
         }
@@ -112,6 +115,7 @@ impl Master {
             Ok(control) => self.desk.open(control),
             Err(e) => log(Level::Error, &format!("no control socket: {e}")),
         }
+        self.crew.board().set_canary(0);
         former.heritage.accept();
         log(Level::Notice, "took over from the former master");
     }
@@ -163,6 +167,14 @@ impl Master {
         if self.succession.root {
             estate.tell("root", "1");
         }
+        let words = self.service.bequest();
+        let words: io::Result<Vec<_>> = words
+            .iter()
+            .map(|(key, words)| Keepsake::of_words(key, words))
+            .collect();
+        for one in self.succession.keepsakes.iter().chain(&words?) {
+            estate.keep(one)?;
+        }
         let (ours, theirs) = UnixStream::pair()?;
         let child = program.start(estate, &theirs, self.succession.home.as_deref())?;
         Probe::of(
@@ -183,6 +195,8 @@ impl Master {
         let pid = probe.child();
         self.succession.successor = None;
         if let Err(faults) = outcome {
+            // it may have had workers
+            self.watch_kin(log);
             return self.not_upgraded(faults, load, log);
         }
         log(

@@ -23,8 +23,8 @@ const EAGER_LOOKS: u32 = 64;
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Client {
     pub peer: SocketAddr,
-    /// The number of the listener it came by.
-    pub listener: usize,
+    /// The listener it came by, as a number below 2^48.
+    pub listener: u64,
     /// Milliseconds since the scoreboard was made.
     pub now: u64,
 }
@@ -157,7 +157,7 @@ pub(in super::super) fn admit<'a>(
     client: Client,
     limits: Limits,
 ) -> Census {
-    let (address, listener) = (number(client.peer.ip()), client.listener as u64);
+    let (address, listener) = (number(client.peer.ip()), client.listener);
     let before = seat.word.load(SeqCst) >> 8;
     // Say whose the seat is before drawing the number: whoever draws a later one then sees us.
     seat.high.store((address >> 64) as u64, SeqCst);

@@ -9,7 +9,7 @@ fn seats(n: usize) -> Vec<Seat> {
 fn come_by(seats: &[Seat], at: usize, tickets: &AtomicU64, from: (&str, usize), limits: Limits) -> Census {
     let client = Client {
         peer: SocketAddr::new(from.0.parse().unwrap(), 1000 + at as u16),
-        listener: from.1,
+        listener: from.1 as u64,
         now: 7,
     };
     let group = Grouping::new(64, (24, 48));
