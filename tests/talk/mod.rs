@@ -1,7 +1,7 @@
 //! What the tests of whole sessions share: conversation files, the wire that plays them, plugins for tests.
 
 pub mod cast;
-
+pub mod model;
 pub mod player;
 pub mod properties;
 pub mod resources;

@@ -1,0 +1,418 @@
+//! A model of what a client may expect of a session, whatever it says and whatever the plugins answer: one reply to
+//! each command, nothing queued but what was accepted, never two messages from one DATA.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use qpsmtpd::config::Lookup;
+use qpsmtpd::plugin::{Answer, Event, Failure, Hook, Loaded, OnError, Plugin, Session, Verdict, answer};
+use qpsmtpd::session::wire::{Heard, Wire};
+
+use super::cast::{Kept, Queue, loaded};
+use super::player::well_formed;
+use super::stage::{self, Set};
+
+/// What a plugin answers next.
+#[derive(Clone, Copy, Debug)]
+pub enum Mood {
+    /// This.
+    Say(Verdict),
+    /// It cannot.
+    Fail,
+}
+
+/// A plugin of changing moods, which keeps what it is asked to queue.
+struct Moody {
+    moods: Vec<Mood>,
+    next: AtomicUsize,
+    queue: Queue,
+}
+
+const DECIDES: &[Hook] = &[
+    Hook::ehlo_parse,
+    Hook::ehlo,
+    Hook::helo,
+    Hook::mail_parse,
+    Hook::mail_pre,
+    Hook::mail,
+    Hook::rcpt_parse,
+    Hook::rcpt_pre,
+    Hook::rcpt,
+    Hook::data,
+    Hook::data_headers_end,
+    Hook::data_post_headers,
+    Hook::data_post,
+    Hook::queue_pre,
+    Hook::queue,
+    Hook::queue_post,
+    Hook::received_line,
+    Hook::reset_transaction,
+    Hook::noop,
+    Hook::vrfy,
+    Hook::help,
+    Hook::quit,
+    Hook::unrecognized_command,
+    Hook::auth_plain,
+    Hook::auth_login,
+];
+
+fn moody(moods: &[Mood], queue: &Queue) -> Loaded {
+    let plugin = Moody {
+        moods: moods.to_vec(),
+        next: AtomicUsize::new(0),
+        queue: queue.clone(),
+    };
+    loaded("moody", DECIDES.to_vec(), OnError::Defer, plugin)
+}
+
+impl Plugin for Moody {
+    fn on(&self, event: &Event<'_>, s: &mut Session) -> Answer {
+        let hook = event.hook();
+        if hook == Hook::queue {
+            let to: Vec<String> = s.recipients().map(|address| address.path()).collect();
+            let envelope = format!("{} to {}", s.sender().path(), to.join(" "));
+            let mut message = Vec::new();
+            if let Some(whole) = s.message() {
+                whole.write_to(&mut message)?;
+            }
+            lock(&self.queue).push(Kept { envelope, message });
+        }
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        match self.moods.get(next % self.moods.len().max(1)) {
+            // most sessions shall get somewhere
+            None | Some(Mood::Say(Verdict::Declined)) if matches!(hook, Hook::rcpt | Hook::queue) => {
+                answer(Verdict::Ok, "")
+            }
+            None => answer(Verdict::Declined, ""),
+            Some(Mood::Say(verdict)) => answer(*verdict, ""),
+            Some(Mood::Fail) => Err(Failure::new("in a bad mood")),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a client says, as it is sent.
+pub trait Says {
+    /// The next command, with its line end; nothing if the client goes.
+    fn command(&mut self) -> Option<Vec<u8>>;
+    /// A message, up to and with its end.
+    fn message(&mut self) -> Vec<u8>;
+}
+
+/// A client that says these bytes: lines while it is asked for commands, and all up to the true end when it is told to
+/// go ahead with a message.
+pub struct Stream(Vec<u8>);
+
+impl Stream {
+    pub fn new(bytes: Vec<u8>) -> Stream {
+        Stream(bytes)
+    }
+}
+
+impl Says for Stream {
+    fn command(&mut self) -> Option<Vec<u8>> {
+        let end = self.0.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        let mut line: Vec<u8> = self.0.drain(..end.unwrap_or(self.0.len())).collect();
+        if end.is_none() && !line.is_empty() {
+            line.push(b'\n');
+        }
+        (!line.is_empty()).then_some(line)
+    }
+
+    fn message(&mut self) -> Vec<u8> {
+        match true_end(&self.0) {
+            Some(end) => self.0.drain(..end).collect(),
+            None => {
+                let mut rest = std::mem::take(&mut self.0);
+                // neither in the middle of a line, nor of its end
+                rest.extend_from_slice(if rest.ends_with(b"\r") { b"\n" } else { b"\r\n" });
+                rest.extend_from_slice(b".\r\n");
+                rest
+            }
+        }
+    }
+}
+
+/// Where a message ends: behind the first line that is a dot, between true line ends.
+fn true_end(bytes: &[u8]) -> Option<usize> {
+    if bytes.starts_with(b".\r\n") {
+        return Some(3);
+    }
+    let end = b"\r\n.\r\n";
+    Some(bytes.windows(end.len()).position(|window| window == end)? + end.len())
+}
+
+/// What a message that was sent so is; none if it holds a bare newline.
+fn decoded(sent: &[u8]) -> Option<Vec<u8>> {
+    let text = sent.strip_suffix(b".\r\n")?;
+    let mut body = Vec::new();
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r\n")?;
+        if line.contains(&b'\r') {
+            return None;
+        }
+        body.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
+        body.push(b'\n');
+    }
+    Some(body)
+}
+
+/// A client that waits for each reply, and the model of what it may expect.
+struct Client {
+    says: Box<dyn Says + Send>,
+    /// What is being answered.
+    asked: Asked,
+    /// The server waits for an answer of a login.
+    in_login: bool,
+    sender: Option<String>,
+    recipients: Vec<String>,
+    queue: Queue,
+    queued_before: usize,
+    output: Vec<u8>,
+    fault: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Asked {
+    Greeting,
+    Command(Vec<u8>),
+    Message(Vec<u8>),
+    /// The client has gone.
+    Nothing,
+}
+
+impl Client {
+    /// Looks at the reply to what was asked; the code.
+    fn answered(&mut self, closing: bool) -> Result<u16, String> {
+        let output = std::mem::take(&mut self.output);
+        let lines = well_formed(&output, false)?;
+        let last: Vec<_> = lines.iter().filter(|line| line[3] == b' ').collect();
+        let asked = std::mem::replace(&mut self.asked, Asked::Nothing);
+        match (&asked, last.len()) {
+            (Asked::Nothing, 0) if closing => return Ok(0),
+            (_, 1) => {}
+            // the reply, and a farewell
+            (_, 2) if closing && last[1].starts_with(b"421") => {}
+            (asked, many) => return Err(format!("{many} replies to {asked:?}")),
+        }
+        let code: u16 = String::from_utf8_lossy(&last[0][..3])
+            .parse()
+            .map_err(|_| "no code".to_owned())?;
+        let calls: Vec<Kept> = lock(&self.queue)[self.queued_before..].to_vec();
+        self.queued_before += calls.len();
+        match asked {
+            Asked::Message(sent) => self.message_answered(&sent, code, &calls)?,
+            Asked::Command(line) => {
+                if !calls.is_empty() {
+                    return Err(format!("{line:?} queued something"));
+                }
+                self.command_answered(&line, code);
+            }
+            Asked::Greeting | Asked::Nothing => {}
+        }
+        Ok(code)
+    }
+
+    fn message_answered(&mut self, sent: &[u8], code: u16, calls: &[Kept]) -> Result<(), String> {
+        let body = decoded(sent);
+        if calls.len() > 1 || (code == 250) != (calls.len() == 1 && code == 250) {
+            return Err(format!("{} calls of the queue, then {code}", calls.len()));
+        }
+        for call in calls {
+            let sender = self.sender.clone().unwrap_or_default();
+            let envelope = format!("{sender} to {}", self.recipients.join(" "));
+            if self.recipients.is_empty() || call.envelope != envelope {
+                return Err(format!("queued {}, accepted {envelope}", call.envelope));
+            }
+            if !body.as_ref().is_some_and(|body| holds(&call.message, body)) {
+                return Err(format!(
+                    "sent {}, queued {}",
+                    sent.escape_ascii(),
+                    call.message.escape_ascii()
+                ));
+            }
+        }
+        self.reset();
+        Ok(())
+    }
+
+    fn command_answered(&mut self, line: &[u8], code: u16) {
+        if std::mem::replace(&mut self.in_login, code == 334) {
+            return;
+        }
+        let line = String::from_utf8_lossy(line).trim_end().to_ascii_uppercase();
+        let path = line.split('>').next().and_then(|start| start.split_once('<'));
+        let path = path.map_or_else(String::new, |(_, rest)| format!("<{}>", rest.to_ascii_lowercase()));
+        match line.get(..4).unwrap_or_default() {
+            "MAIL" => {
+                self.reset();
+                self.sender = (code == 250).then_some(path);
+            }
+            "RCPT" if code == 250 => self.recipients.push(path),
+            "EHLO" | "HELO" | "RSET" if code == 250 => self.reset(),
+            "VRFY" if code == 554 => self.reset(),
+            "DATA" if code != 354 && code != 503 => self.reset(),
+            _ => {}
+        }
+    }
+
+    fn reset(&mut self) {
+        self.sender = None;
+        self.recipients.clear();
+    }
+
+    /// What the client says next; nothing if it goes.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let code = match self.answered(false) {
+            Ok(code) => code,
+            Err(why) => {
+                self.fault.get_or_insert(why);
+                return None;
+            }
+        };
+        if code == 354 {
+            let message = self.says.message();
+            self.asked = Asked::Message(message.clone());
+            return Some(message);
+        }
+        let command = self.says.command()?;
+        self.asked = Asked::Command(command.clone());
+        Some(command)
+    }
+}
+
+/// Whether a queued message is the one that was sent, below the fields that were added. Empty lines do not count: a
+/// separator may have been added.
+fn holds(queued: &[u8], sent: &[u8]) -> bool {
+    let lines = |text: &[u8]| -> Vec<Vec<u8>> {
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(<[u8]>::to_vec).collect()
+    };
+    let (queued, sent) = (lines(queued), lines(sent));
+    // a line of an mbox at the top becomes a field
+    let sent = match sent.first() {
+        Some(first) if first.starts_with(b"From ") => &sent[1..],
+        _ => &sent[..],
+    };
+    queued.ends_with(sent)
+}
+
+/// A message as it is sent.
+pub fn stuffed(body: &[u8]) -> Vec<u8> {
+    let mut sent = Vec::new();
+    for line in body.split_inclusive(|byte| *byte == b'\n') {
+        if line.starts_with(b".") {
+            sent.push(b'.');
+        }
+        sent.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
+        sent.extend_from_slice(b"\r\n");
+    }
+    sent.extend_from_slice(b".\r\n");
+    sent
+}
+
+#[derive(Clone)]
+struct Talk(Arc<Mutex<Client>>, Vec<u8>);
+
+impl Wire for Talk {
+    fn read(&mut self, buffer: &mut [u8], _: Instant, _: bool) -> io::Result<Heard> {
+        if self.1.is_empty() {
+            self.1 = match lock(&self.0).next() {
+                Some(words) => words,
+                None => return Ok(Heard::End),
+            };
+        }
+        let count = buffer.len().min(self.1.len());
+        buffer[..count].copy_from_slice(&self.1[..count]);
+        self.1.drain(..count);
+        Ok(Heard::Bytes(count))
+    }
+
+    fn write(&mut self, bytes: &[u8], _: Instant) -> io::Result<()> {
+        lock(&self.0).output.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Gives its bytes in pieces, and keeps what it hears.
+#[derive(Clone)]
+struct Pieces {
+    input: Vec<u8>,
+    cuts: Vec<usize>,
+    cut: usize,
+    output: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Wire for Pieces {
+    fn read(&mut self, buffer: &mut [u8], _: Instant, _: bool) -> io::Result<Heard> {
+        let piece = self.cuts.get(self.cut % self.cuts.len().max(1)).copied();
+        self.cut += 1;
+        let count = piece.unwrap_or(usize::MAX).min(buffer.len()).min(self.input.len());
+        if count == 0 {
+            return Ok(Heard::End);
+        }
+        buffer[..count].copy_from_slice(&self.input[..count]);
+        self.input.drain(..count);
+        Ok(Heard::Bytes(count))
+    }
+
+    fn write(&mut self, bytes: &[u8], _: Instant) -> io::Result<()> {
+        lock(&self.output).extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn configured() -> Lookup {
+    let lookup = Lookup::in_memory();
+    lookup.set("me", &["mx.example.org"]);
+    lookup.set("max_errors", &["0"]);
+    lookup.set("max_unknown_commands", &["0"]);
+    lookup
+}
+
+/// Lets a client speak to plugins of these moods; what is wrong, if anything.
+pub fn check(says: impl Says + Send + 'static, moods: &[Mood]) -> Result<(), String> {
+    let queue = Queue::default();
+    let client = Arc::new(Mutex::new(Client {
+        says: Box::new(says),
+        asked: Asked::Greeting,
+        in_login: false,
+        sender: None,
+        recipients: Vec::new(),
+        queue: queue.clone(),
+        queued_before: 0,
+        output: Vec::new(),
+        fault: None,
+    }));
+    let wire = Box::new(Talk(client.clone(), Vec::new()));
+    stage::session(configured(), vec![moody(moods, &queue)], wire, Set::quiet());
+    let mut client = lock(&client);
+    match client.fault.take() {
+        Some(fault) => Err(fault),
+        None => client.answered(true).map(drop),
+    }
+}
+
+/// What a session comes to: all it was answered, and the envelopes that were queued.
+pub type Outcome = (String, Vec<String>);
+
+/// What comes of these bytes, in packets of these sizes, again and again; or how the replies are malformed.
+pub fn outcome(input: &[u8], moods: &[Mood], cuts: &[usize]) -> Result<Outcome, String> {
+    let (queue, output) = (Queue::default(), Arc::default());
+    let wire = Pieces {
+        input: input.to_vec(),
+        cuts: cuts.to_vec(),
+        cut: 0,
+        output: Arc::clone(&output),
+    };
+    stage::session(configured(), vec![moody(moods, &queue)], Box::new(wire), Set::quiet());
+    let queued: Vec<_> = lock(&queue).iter().map(|kept| kept.envelope.clone()).collect();
+    let output: Vec<u8> = lock(&output).clone();
+    well_formed(&output, false)?;
+    Ok((String::from_utf8_lossy(&output).into_owned(), queued))
+}
