@@ -1,14 +1,19 @@
 //! Where bodies and other files of a transaction lie while it lasts (catalogue 1.5, item 6).
 //!
 //! Files are named `time:pid:counter`, belong to the session alone (mode 0600, never opened if the name exists) and
-//! vanish with the value that stands for them.
+//! vanish with the value that stands for them. What killed processes have left is removed by age: each process looks
+//! when it makes its first file.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The age at which a file belongs to no session any more.
+const STALE: Duration = Duration::from_secs(36 * 3600);
 
 /// Where bodies lie and from which size on they are files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +66,8 @@ impl Spool {
     /// Makes a new file in the directory.
     pub(super) fn create(&self) -> io::Result<SpoolFile> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(|| self.sweep());
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
         loop {
             let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -79,6 +86,28 @@ impl Spool {
             }
         }
     }
+
+    /// Removes what processes that were killed have left behind, and nothing else that lies there. Failures do not
+    /// matter: another process will try.
+    fn sweep(&self) {
+        let now = SystemTime::now();
+        let is_stale = |entry: &fs::DirEntry| {
+            let meta = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+            let age = now.duration_since(meta.modified().ok()?).ok()?;
+            Some(age > STALE && is_ours(entry.file_name().to_str()?))
+        };
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if is_stale(&entry) == Some(true) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// Whether a name is one that files of sessions have.
+fn is_ours(name: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    name.split(':').count() == 3 && name.split(':').all(is_number)
 }
 
 /// A file that is removed when it is no longer used.
@@ -153,6 +182,30 @@ mod tests {
         assert_eq!(parts[1], std::process::id().to_string());
         drop((one, two));
         assert_eq!(fs::read_dir(top.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_was_left_long_ago_is_swept() {
+        let top = tempfile::tempdir().unwrap();
+        let spool = spool(top.path().to_owned());
+        let file = |name: &str, age: Duration| {
+            let path = top.path().join(name);
+            File::create(&path)
+                .unwrap()
+                .set_modified(SystemTime::now() - age)
+                .unwrap();
+            path
+        };
+        let old = file("1000:7:0", STALE + Duration::from_secs(60));
+        let kept = [
+            file("2000:7:0", STALE / 2),
+            file("deadly-0123456789abcdef", 2 * STALE),
+            file("1000:7", 2 * STALE),
+            file("1000::0", 2 * STALE),
+        ];
+        spool.sweep();
+        assert!(!old.exists());
+        assert!(kept.iter().all(|path| path.exists()));
     }
 
     #[test]

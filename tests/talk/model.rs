@@ -125,16 +125,16 @@ impl Says for Stream {
     }
 
     fn message(&mut self) -> Vec<u8> {
-        match true_end(&self.0) {
-            Some(end) => self.0.drain(..end).collect(),
-            None => {
-                let mut rest = std::mem::take(&mut self.0);
-                // neither in the middle of a line, nor of its end
-                rest.extend_from_slice(if rest.ends_with(b"\r") { b"\n" } else { b"\r\n" });
-                rest.extend_from_slice(b".\r\n");
-                rest
-            }
+        if true_end(&self.0).is_none() {
+            // the end of a line that was cut, perhaps within its end, and the end of all
+            let cut = self.0.ends_with(b"\r");
+            self.0.extend_from_slice(if cut { b"\n" } else { b"\r\n" });
         }
+        if true_end(&self.0).is_none() {
+            self.0.extend_from_slice(b".\r\n");
+        }
+        let end = true_end(&self.0).unwrap_or(self.0.len());
+        self.0.drain(..end).collect()
     }
 }
 
