@@ -1,5 +1,7 @@
 //! What can befall a daemon in the middle of a delivery, and how it is ended.
 
+use std::collections::HashSet;
+use std::fmt::Display;
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -10,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::place::Place;
+use crate::trace::state;
 
 /// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +80,10 @@ impl Fault {
             Fault::Cut => client.shutdown(Shutdown::Both).expect("shutdown"),
             Fault::DiskFull => fill(place),
             Fault::Unwritable => permit(place, 0o500),
-            Fault::NoDescriptors => limit(worker, &format!("--nofile={}:", open_files(worker))),
-            Fault::NoMemory => limit(worker, &format!("--as={}:", memory(worker))),
+            Fault::NoDescriptors => Limit::Descriptors.set(worker, open_files(worker)),
+            Fault::NoMemory => Limit::Memory.set(worker, memory(worker)),
             Fault::NoProcesses => {
-                limit(place.master(), "--nproc=0:");
+                Limit::Processes.set(place.master(), 0);
                 kill(worker, Signal::SIGKILL).expect("kill");
             }
             Fault::CallFails => {}
@@ -92,9 +95,9 @@ impl Fault {
         match self {
             Fault::DiskFull => fs::remove_file(place.disk().join("filling")).expect("remove"),
             Fault::Unwritable => permit(place, 0o700),
-            Fault::NoDescriptors => limit(worker, "--nofile=1024:"),
-            Fault::NoMemory => limit(worker, "--as=unlimited:"),
-            Fault::NoProcesses => limit(place.master(), "--nproc=unlimited:"),
+            Fault::NoDescriptors => Limit::Descriptors.lift(worker),
+            Fault::NoMemory => Limit::Memory.lift(worker),
+            Fault::NoProcesses => Limit::Processes.lift(place.master()),
             Fault::WorkerKilled | Fault::MasterKilled | Fault::Cut | Fault::CallFails => {}
         }
     }
@@ -113,22 +116,62 @@ fn permit(place: &Place, mode: u32) {
     }
 }
 
-/// Sets a limit of a process; one that has ended meanwhile needs none.
-fn limit(process: Pid, limit: &str) {
-    let mut command = Command::new("prlimit");
-    command
-        .args(["--pid", &process.to_string(), limit])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
-    let set = command.status().expect("prlimit").success();
-    assert!(set || crate::trace::state(process).is_none(), "prlimit {limit}");
+/// What a process may have of something.
+#[derive(Clone, Copy)]
+enum Limit {
+    Descriptors,
+    Memory,
+    Processes,
 }
 
-/// One more than the highest descriptor.
+impl Limit {
+    /// The option of prlimit, and the words in /proc.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Limit::Descriptors => ("nofile", "Max open files"),
+            Limit::Memory => ("as", "Max address space"),
+            Limit::Processes => ("nproc", "Max processes"),
+        }
+    }
+
+    /// Sets the limit of a process; one that has ended meanwhile needs none.
+    fn set(self, process: Pid, limit: impl Display) {
+        // its own user may, and root may not everywhere
+        let id = |name: &str| {
+            let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.split_whitespace().next()?.to_owned())
+        };
+        let (Some(user), Some(group)) = (id("Uid:"), id("Gid:")) else {
+            return;
+        };
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", &user, "--regid", &group, "--clear-groups", "prlimit"]);
+        command.args(["--pid", &process.to_string()]);
+        command
+            .arg(format!("--{}={limit}:", self.names().0))
+            .stdin(Stdio::null());
+        let output = command.output().expect("setpriv");
+        let why = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || state(process).is_none(), "{why}");
+    }
+
+    /// Gives a process as much as it may have.
+    fn lift(self, process: Pid) {
+        let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap_or_default();
+        let line = limits.lines().find_map(|line| line.strip_prefix(self.names().1));
+        if let Some(hard) = line.and_then(|line| line.split_whitespace().nth(1)) {
+            self.set(process, hard);
+        }
+    }
+}
+
+/// The lowest number that no descriptor has: with this limit not one more can be opened.
 fn open_files(process: Pid) -> usize {
     let entries = fs::read_dir(format!("/proc/{process}/fd")).expect("descriptors");
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<usize>().ok());
-    numbers.max().map_or(0, |most| most + 1)
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let numbers: HashSet<usize> = names.collect();
+    (0..).find(|number| !numbers.contains(number)).unwrap_or(0)
 }
 
 /// The size of the address space in bytes.

@@ -27,7 +27,7 @@ fn inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
-    if ["strace", "unshare", "mount", "prlimit"]
+    if ["strace", "unshare", "mount", "prlimit", "setpriv"]
         .iter()
         .any(|name| need(name).is_none())
     {
@@ -46,9 +46,21 @@ fn inside(test: &str) -> bool {
     false
 }
 
+/// Says in which run a test was when it failed.
+struct Run(String);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in the run: {}", self.0);
+        }
+    }
+}
+
 /// All points of a delivery that goes well.
-fn reference(place: &Place, out: &Path) -> (Vec<Point>, String) {
+fn reference(place: &mut Place, out: &Path) -> (Vec<Point>, String) {
     let mails = [Mail::new("reference".to_owned(), SIZE, 3)];
+    place.warm_up();
     let caller = place.caller();
     let tracer = Tracer::attach(place.worker(), out, None);
     assert_eq!(caller.deliver(&mails[0]), Fate::Taken);
@@ -73,12 +85,14 @@ fn chosen(points: &[Point], fault: Fault) -> Vec<Point> {
 
 /// One run: what became of the message, and how many files were left. None if the point was not reached.
 fn run(place: &mut Place, point: &Point, fault: Fault, number: usize) -> Option<(Fate, usize)> {
+    let _run = Run(format!("{} at {point:?}", fault.name()));
     let subject = |who: &str| format!("{who} {number} {} at {}", fault.name(), point.step);
     let mails = [
         Mail::new(subject("struck"), SIZE, 3),
         Mail::new(subject("during"), 1000, 1),
         Mail::new(subject("after"), 1000, 1),
     ];
+    place.warm_up();
     let caller = place.caller();
     let worker = place.worker();
     let deed = if fault == Fault::CallFails {
@@ -107,9 +121,9 @@ fn run(place: &mut Place, point: &Point, fault: Fault, number: usize) -> Option<
         (client.join().expect("a client"), reached)
     });
     let mut fates = vec![fate, Fate::Lost, Fate::Lost];
+    drop(tracer);
     if reached {
         if fault == Fault::MasterKilled {
-            drop(tracer);
             place.restart();
         } else if fault.lasts() {
             fates[1] = place.caller().deliver(&mails[1]);
@@ -124,7 +138,8 @@ fn run(place: &mut Place, point: &Point, fault: Fault, number: usize) -> Option<
     check(place, &mails, &fates, point, fault);
     let left = place.take_leftovers();
     let died = state(worker).is_none();
-    let could_not = fault == Fault::CallFails && point.call == "unlink";
+    // nobody can remove a file from a folder that may not be written to, or by a call that fails
+    let could_not = fault == Fault::Unwritable || (fault == Fault::CallFails && point.call == "unlink");
     assert!(
         left == 0 || died || could_not,
         "{left} files left by {} at {} ({fate:?})",
@@ -154,7 +169,7 @@ fn at_every_step_every_fault() {
     }
     let mut place = Place::new();
     let out = place.path().join("trace");
-    let (points, _) = reference(&place, &out);
+    let (points, _) = reference(&mut place, &out);
     let mut table = Table::default();
     for point in &points {
         table.row(&point.step);
@@ -179,8 +194,9 @@ fn the_answer_comes_after_the_disk() {
     if !inside("matrix::the_answer_comes_after_the_disk") {
         return;
     }
-    let place = Place::new();
-    let (points, text) = reference(&place, &place.path().join("trace"));
+    let mut place = Place::new();
+    let out = place.path().join("trace");
+    let (points, text) = reference(&mut place, &out);
     let at = |step: &str| {
         let places = points.iter().enumerate().filter(|(_, point)| point.step == step);
         places.map(|(at, _)| at).collect::<Vec<_>>()

@@ -34,6 +34,8 @@ pub struct Place {
     daemon: Process,
     address: SocketAddr,
     site: Site,
+    /// The worker that has read all that is read but once.
+    warm: Option<Pid>,
 }
 
 /// How a client fared with a message.
@@ -136,8 +138,9 @@ impl Caller {
         // also if it could not be sent: perhaps the server has told why
         match self.reply() {
             Some(250) => Fate::Taken,
+            // the master says that for a worker that has crashed, and knows nothing of the message
+            Some(421) | None => Fate::Lost,
             Some(_) => Fate::PutOff,
-            None => Fate::Lost,
         }
     }
 }
@@ -148,7 +151,8 @@ impl Place {
         let site = Site::new();
         site.config("plugins", "rcpt_ok\nqueue/maildir ./disk/Maildir\n");
         site.config("spool_dir", "./disk/spool\n")
-            .config("size_threshold", "0\n");
+            .config("size_threshold", "0\n")
+            .config("loglevel", "4\n");
         let disk = site.path().join("disk");
         fs::create_dir(&disk).expect("disk");
         let mut mount = Command::new("mount");
@@ -156,7 +160,12 @@ impl Place {
         assert!(mount.status().expect("mount").success());
         fs::set_permissions(&disk, PermissionsExt::from_mode(0o777)).expect("mode");
         let (daemon, address) = start(&site);
-        Place { daemon, address, site }
+        Place {
+            daemon,
+            address,
+            site,
+            warm: None,
+        }
     }
 
     /// The folder of spool and maildir.
@@ -202,6 +211,17 @@ impl Place {
             is_served
         });
         greeted.into_inner().expect("a client")
+    }
+
+    /// Lets a worker that is new deliver a message, so that it goes about the next as all others do.
+    pub fn warm_up(&mut self) {
+        let worker = self.worker();
+        if self.warm != Some(worker) {
+            let mails = [Mail::new("warm".to_owned(), 150_000, 3)];
+            assert_eq!(self.caller().deliver(&mails[0]), Fate::Taken);
+            assert_eq!(self.take_messages(&mails), [1]);
+            self.warm = Some(self.worker());
+        }
     }
 
     /// Waits until nobody of the daemon runs any more, which somebody who spins never does.

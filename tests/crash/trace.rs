@@ -175,8 +175,12 @@ impl Reader {
                     "copy_file_range" | "splice" => arguments.split(", ").nth(2).unwrap_or_default(),
                     _ => descriptor,
                 };
-                let verb = if call == "fsync" { "fsync" } else { "write" };
-                format!("{verb} {}", self.files.get(into).copied().unwrap_or("a file"))
+                // the folder is kept open from one message to the next
+                let (verb, unknown) = match call {
+                    "fsync" => ("fsync", "maildir/new"),
+                    _ => ("write", "a file"),
+                };
+                format!("{verb} {}", self.files.get(into).copied().unwrap_or(unknown))
             }
             _ => "other calls".to_owned(),
         }

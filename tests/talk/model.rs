@@ -370,6 +370,8 @@ impl Wire for Pieces {
 fn configured() -> Lookup {
     let lookup = Lookup::in_memory();
     lookup.set("me", &["mx.example.org"]);
+    // or foreign fields of that name are renamed
+    lookup.set("me-auth-results", &["none"]);
     lookup.set("max_errors", &["0"]);
     lookup.set("max_unknown_commands", &["0"]);
     lookup
