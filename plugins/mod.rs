@@ -36,7 +36,9 @@ mod user_config;
 
 register! {
     auth::auth_checkpassword,
+    auth::auth_external,
     auth::auth_flat_file,
+    auth::auth_oauth,
     auth::auth_vpopmail,
     #[cfg(feature = "mysql")]
     auth::auth_vpopmail_sql,

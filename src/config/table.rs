@@ -271,6 +271,8 @@ pub const TABLE: &[Setting] = table! {
         "The password of that user.";
     "smtpauth-checkpassword" of "auth/auth_checkpassword", Text, "(none)", "/bin/checkpassword /bin/true":
         "The program that checks passwords, and the program that it runs when they are right.";
+    "auth_clientcerts" of "auth/auth_external", List, "(empty)", "client.example.net joe@example.com":
+        "Whose certificate is whose: a fingerprint or a name, and the users who may log in with it.";
     "rcpthosts" of "rcpt_ok", List, "(empty)", "example.com":
         "The domains mail is accepted for.";
     "morercpthosts" of "rcpt_ok", Map, "(empty)", "example.net":

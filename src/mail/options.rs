@@ -1,18 +1,20 @@
 //! What MAIL and RCPT ask for besides the address: the parameters of the extensions, typed and checked.
 //!
-//! SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), and what the sender wants to be told about the
+//! SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), AUTH (RFC 4954 5), and what the sender wants to be told about the
 //! delivery: RET, ENVID, NOTIFY and ORCPT (RFC 3461). All of them have a `Display` that is what a client of the next
 //! server says.
 
 use std::fmt;
 
 use super::params::Params;
-use super::xtext;
+use super::{Address, Syntax, xtext};
 
 /// The most digits of a size (RFC 1870 3).
 const SIZE_DIGITS: usize = 20;
 /// The longest ENVID in characters, decoded (RFC 3461 4.4).
 const MAX_ENVID: usize = 100;
+/// The longest AUTH in octets, encoded (RFC 4954 3).
+const MAX_AUTH: usize = 500;
 /// The longest ORCPT in octets, encoded (RFC 3461 4.2).
 const MAX_ORCPT: usize = 500;
 
@@ -188,6 +190,9 @@ pub struct MailOptions {
     pub ret: Option<Ret>,
     /// `ENVID=`, decoded: the sender's name for the transaction.
     pub envid: Option<String>,
+    /// `AUTH=`, decoded: who has submitted the message, or `<>` if that is not known (RFC 4954 5). Of a client that is
+    /// not trusted it is `<>`, whatever it says.
+    pub auth: Option<String>,
 }
 
 impl MailOptions {
@@ -222,6 +227,10 @@ impl MailOptions {
                     Some(_) => return bad(format!("ENVID= must have 1 to {MAX_ENVID} characters")),
                     None => return bad("ENVID= is no xtext"),
                 },
+                "auth" => match submitter_of(text) {
+                    Some(submitter) => once(&mut options.auth, submitter, "AUTH")?,
+                    None => return bad("AUTH= must be <> or a mailbox in xtext"),
+                },
                 _ => {}
             }
         }
@@ -231,7 +240,7 @@ impl MailOptions {
     /// Whether [`MailOptions::read`] reads a parameter with this key, in lower case.
     pub fn reads(key: &str, offered: Extensions) -> bool {
         match key {
-            "size" | "body" => true,
+            "size" | "body" | "auth" => true,
             "smtputf8" => offered.utf8,
             "ret" | "envid" => offered.dsn,
             _ => false,
@@ -284,6 +293,20 @@ fn once<T>(slot: &mut Option<T>, value: T, key: &str) -> Result<(), BadOption> {
         None => Ok(()),
         Some(_) => bad(format!("{key}= was given twice")),
     }
+}
+
+/// Who is named by an `AUTH=`.
+fn submitter_of(text: &str) -> Option<String> {
+    if text == "<>" {
+        return Some(text.to_owned());
+    }
+    let mailbox = xtext::decode(text).filter(|_| (1..=MAX_AUTH).contains(&text.len()))?;
+    let syntax = Syntax {
+        underscore: true,
+        ..Syntax::default()
+    };
+    Address::parse(&format!("<{mailbox}>"), syntax).ok()?;
+    Some(mailbox)
 }
 
 /// The number of a `SIZE=`: up to twenty digits, and those that do not fit are more than any limit (RFC 1870 3).
@@ -339,6 +362,11 @@ mod tests {
         );
         assert_eq!(options.ret.map(|ret| ret.to_string()).as_deref(), Some("HDRS"));
         assert_eq!(options.envid.as_deref(), Some("a b"));
+        let auth = |words: &str| mail(words).unwrap().auth;
+        assert_eq!(auth("AUTH=<>").as_deref(), Some("<>"));
+        assert_eq!(auth("AUTH=e+3Dmc2@example.com").as_deref(), Some("e=mc2@example.com"));
+        assert_eq!(auth("SIZE=10"), None);
+        let wrong = "AUTH= must be <> or a mailbox in xtext";
         let long = format!("ENVID={}", "x".repeat(101));
         for (words, why) in [
             ("SIZE", "SIZE= is no size"),
@@ -349,6 +377,12 @@ mod tests {
             ("ENVID=a+2", "ENVID= is no xtext"),
             ("ENVID", "ENVID= must have 1 to 100 characters"),
             (&long, "ENVID= must have 1 to 100 characters"),
+            ("AUTH", wrong),
+            ("AUTH=joe", wrong),
+            ("AUTH=a+4@example.com", wrong),
+            ("AUTH=a+20b@example.com", wrong),
+            ("AUTH=<a@example.com>", wrong),
+            ("AUTH=<> AUTH=<>", "AUTH= was given twice"),
             ("SMTPUTF8=yes", "SMTPUTF8 takes no value"),
             ("BODY=ODD", "BODY= must be 7BIT, 8BITMIME or BINARYMIME"),
         ] {

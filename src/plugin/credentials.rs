@@ -69,6 +69,14 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// Whether two names are the same user: domains are the same in upper and lower case.
+pub fn same_user(a: &str, b: &str) -> bool {
+    match (a.rsplit_once('@'), b.rsplit_once('@')) {
+        (Some((a, a_domain)), Some((b, b_domain))) => a == b && a_domain.eq_ignore_ascii_case(b_domain),
+        _ => a == b,
+    }
+}
+
 /// What a hook of AUTH hands over besides its verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handed {

@@ -266,6 +266,7 @@ impl Kit {
             status: decision.status,
             code: decision.code,
             path: decision.path,
+            failed: decision.failed,
             login: decision.login,
         }
     }
@@ -390,7 +391,13 @@ impl Kit {
         };
         let outcome = self.ask(own);
         match outcome.verdict {
-            Verdict::Declined => self.ask(Event::Auth { with }),
+            Verdict::Declined if with.password.is_some() || with.digest.is_some() => {
+                let general = self.ask(Event::Auth { with });
+                Outcome {
+                    failed: general.failed || outcome.failed && general.verdict == Verdict::Declined,
+                    ..general
+                }
+            }
             _ => outcome,
         }
     }

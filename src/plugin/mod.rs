@@ -14,6 +14,7 @@ mod event;
 #[cfg(test)]
 mod fake;
 mod hosts;
+mod jwt;
 mod kit;
 mod lint;
 mod lists;
@@ -26,15 +27,17 @@ mod patterns;
 mod program;
 mod scram;
 mod tools;
+mod whole;
 
 pub use addresses::*;
 pub use answer::*;
 pub use args::*;
 pub use chain::*;
-pub use credentials::{Credentials, Handed};
+pub use credentials::{Credentials, Handed, same_user};
 pub use declare::*;
 pub use event::*;
 pub use hosts::*;
+pub use jwt::{BadToken, Claims, Jwks, JwtRules, json_object};
 pub use kit::{Kit, KitDial, KitDns, KitStores, Outcome};
 pub use lists::*;
 pub use load::*;
@@ -45,6 +48,7 @@ pub use patterns::*;
 pub use program::{End, Program, Ran, effective_user};
 pub use scram::{ScramHash, ScramKeys};
 pub use tools::*;
+pub use whole::OfFile;
 
 pub use crate::config::{Line, Lines, Map, host_name};
 pub use crate::log::{Harmless, Level, Record, Sink, Stderr};

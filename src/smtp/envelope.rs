@@ -110,7 +110,19 @@ impl Dialogue<'_> {
     /// Reads and checks the parameters that this server knows: else the refusal and its words.
     fn mail_options(&self, params: &Params) -> Result<MailOptions, (Canned, String)> {
         let offered = self.offered();
-        let options = MailOptions::read(params, offered).map_err(bad_option)?;
+        let mut options = MailOptions::read(params, offered).map_err(bad_option)?;
+        let trusted = self.s.login.user.is_some() || self.s.relay_client;
+        if let Some(named) = options.auth.as_mut().filter(|named| *named != "<>") {
+            let kept = if trusted {
+                "kept"
+            } else {
+                "taken as <>, the client is not trusted"
+            };
+            self.s.log(Level::Info, format_args!("AUTH={named}: {kept}"));
+            if !trusted {
+                "<>".clone_into(named);
+            }
+        }
         let most = self.s.settings.size_limit();
         if options.size.is_some_and(|size| size > most) {
             let words = format!("message too big, at most {most} bytes are accepted");

@@ -19,6 +19,8 @@ pub struct Outcome {
     pub code: Option<u16>,
     /// What a parse hook gave.
     pub path: Option<PathLine>,
+    /// Whether the plugin could not decide.
+    pub failed: bool,
     /// What a hook of AUTH gave.
     pub login: Option<Box<Handed>>,
 }
