@@ -36,12 +36,19 @@ mod user_config;
 
 register! {
     auth::auth_checkpassword,
+    auth::auth_cvm_unix_local,
+    auth::auth_dovecot,
     auth::auth_external,
     auth::auth_flat_file,
+    auth::auth_imap,
+    #[cfg(feature = "ldap")]
+    auth::auth_ldap_bind,
     auth::auth_oauth,
+    auth::auth_saslauthd,
     auth::auth_vpopmail,
     #[cfg(feature = "mysql")]
     auth::auth_vpopmail_sql,
+    auth::auth_vpopmaild,
     auth::authdeny,
     badmailfrom,
     badmailfromto,
@@ -101,6 +108,8 @@ static ALIASES: &[Alias] = &[
     alias("check_loop", "loop", &[]),
     alias("noop", "noop_counter", &[]),
     alias("unrecognized_commands", "count_unrecognized_commands", &[]),
+    alias("auth/auth_cvs_unix_local", "auth/auth_cvm_unix_local", &[]),
+    alias("auth/auth_pam", "auth/auth_saslauthd", &[]),
     alias("queue/smtp_forward", "queue/smtp-forward", &[]),
 ];
 

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 const DOORS: &[(&str, &[&str])] = &[
     ("argon2",            &["src/plugin/password.rs"]),
     // exchanges; stored keys
-    ("base64",            &["src/smtp/auth", "src/plugin/scram.rs"]),
+    ("base64",            &["src/smtp/auth", "src/plugin/scram.rs", "src/plugin/tools.rs"]),
     ("bcrypt",            &["src/plugin/password.rs"]),
     ("cdb2",              &["src/config/", "plugins/auth/auth_vpopmail/tests.rs"]),
     ("chrono",            &["src/mail/date.rs", "src/plugin/tools.rs"]),
@@ -29,6 +29,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("ipnet",             &["src/config/networks.rs"]),
     ("jsonwebtoken",      &["src/plugin/jwt.rs"]),
     ("landlock",          &["src/prefork/"]),
+    ("md5crypt",          &["src/plugin/password.rs"]),
     ("md_5",              &["src/plugin/password.rs"]),
     ("ldap3",             &["src/net/ldap.rs"]),
     // finding a byte: wherever bytes are read

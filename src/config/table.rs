@@ -262,6 +262,8 @@ pub const TABLE: &[Setting] = table! {
         "Regular expressions of recipients that are refused; today they stand in badrcptto.";
     "flat_auth_pw" of "auth/auth_flat_file", List, "(empty)", "joe@example.com:secret":
         "Users who may log in, and their passwords or hashes of them.";
+    "ldap" of "auth/auth_ldap_bind", List, "(empty)", "ldap_base ou=people,dc=example,dc=com":
+        "The directory whose users may log in: where it is, and how they are found.";
     "vpopmail_mysql_dsn" of "auth/auth_vpopmail_sql", Text, "dbi:mysql:dbname=vpopmail;host=127.0.0.1",
         "dbi:mysql:dbname=vpopmail;host=db.example.com;port=3306":
         "The database of vpopmail's users, as Perl's DBI names it.";

@@ -66,6 +66,7 @@ fn are_keys(words: &str) -> bool {
 /// Whether a word has the form of a hash that can be checked.
 fn is_hash(word: &str) -> bool {
     let known = [
+        "$1$",
         "$5$",
         "$6$",
         "$y$",
@@ -151,6 +152,10 @@ fn matches_hash(attempt: &str, hash: &str) -> bool {
     match hash.get(..3).unwrap_or_default() {
         "$2a" | "$2b" | "$2x" | "$2y" => bcrypt::verify(attempt, hash).unwrap_or(false),
         "$ar" => argon2::Argon2::default().verify_password(password, hash).is_ok(),
+        "$1$" => {
+            let salt = hash[3..].split('$').next().unwrap_or_default();
+            salt.len() <= 8 && same(&md5crypt::md5crypt(password, salt.as_bytes()), hash.as_bytes())
+        }
         // a hash that was cut off must not match by its beginning
         "$y$" if hash.rsplit('$').next().map(str::len) != Some(YESCRYPT) => false,
         "$y$" => yescrypt::Yescrypt::default().verify_password(password, hash).is_ok(),
@@ -192,8 +197,9 @@ mod tests {
         let bcrypt = bcrypt::hash("geheim", 4).expect("a hash");
         assert!(matches_hash("geheim", &bcrypt));
         assert!(!matches_hash("Geheim", &bcrypt));
-        // as mkpasswd(1) of libxcrypt and argon2(1) write them
+        // as openssl-passwd(1), mkpasswd(1) of libxcrypt and argon2(1) write them
         for hash in [
+            "$1$saltsalt$wTLsTBb/.H7e4VHujepbF0",
             "$y$j9T$Zk8DpydofyOIfqvbJUPx81$YBITff20cLXu3coL.w0DQkL0OqwnUje0YX3xzg1CnJ5",
             "$argon2id$v=19$m=4096,t=3,p=1$c29tZXNhbHRzYWx0$Y3CxijtySt8BMMrUhTUHkHIfR4Oef4vEYsti75PixTY",
             "$argon2i$v=19$m=1024,t=3,p=1$c29tZXNhbHRzYWx0$spb3eE/t5Em3IHVSO0TJYKjFTsYdil0tlIaODeESwOg",

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::time::SystemTime;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use chrono::format::{Item, StrftimeItems};
 use chrono::{DateTime, Local};
 
@@ -26,6 +28,11 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
 /// A random number that is not repeated: for challenges, not for keys.
 pub fn random_number() -> u64 {
     fastrand::u64(..)
+}
+
+/// Bytes in base64 (RFC 4648), on one line.
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
 }
 
 /// A form of a time by the specifiers of strftime, read once; times are shown in the local zone.
