@@ -100,8 +100,10 @@ fn accept(listener: &TcpListener, line: &UnixStream, oracle: &Arc<Oracle>) -> io
         let (oracle, count) = (oracle.clone(), clients.clone());
         let thread = Builder::new().stack_size(256 * 1024).spawn(move || {
             // a client that has gone is no trouble
-            let _ = attend(stream, &oracle);
+            let _ = attend(&stream, &oracle);
+            // before the client sees the end: its next request must not find this one still counted
             count.fetch_sub(1, SeqCst);
+            drop(stream);
         });
         if thread.is_err() {
             clients.fetch_sub(1, SeqCst);
@@ -110,10 +112,10 @@ fn accept(listener: &TcpListener, line: &UnixStream, oracle: &Arc<Oracle>) -> io
 }
 
 /// One request and its answer.
-fn attend(mut stream: TcpStream, oracle: &Oracle) -> io::Result<()> {
+fn attend(mut stream: &TcpStream, oracle: &Oracle) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let head = head(&mut stream)?;
+    let head = head(stream)?;
     let mut words = head.split_ascii_whitespace();
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     // what the page brings itself, and nothing that finds its way into it, may run
@@ -137,7 +139,7 @@ fn attend(mut stream: TcpStream, oracle: &Oracle) -> io::Result<()> {
 }
 
 /// The head of a request, all of which must come in time.
-fn head(stream: &mut TcpStream) -> io::Result<String> {
+fn head(mut stream: &TcpStream) -> io::Result<String> {
     let deadline = Instant::now() + PATIENCE;
     let (mut head, mut bytes) = (Vec::new(), [0; 1024]);
     while !head.windows(4).any(|four| four == b"\r\n\r\n") {

@@ -17,7 +17,7 @@ use super::Fallen;
 use super::house::Gate;
 use super::keepsake::{Keepsake, Left, keep, moment, sign_of_hashes};
 use super::pool::Present;
-use super::seat::{Census, Client, Doing, Grouping, Limits, Seat, admit};
+use super::seat::{Census, Client, Doing, Grouping, Limits, PATIENCE, Seat, admit};
 use super::sys::Shared;
 
 pub(super) use row::{Order, Row, State};
@@ -300,7 +300,12 @@ impl Board {
     ) -> Taken<'_> {
         let mine = row * self.seats_per_row + place;
         let now = self.made.elapsed().as_millis() as u64;
-        let client = Client { peer, listener, now };
+        let client = Client {
+            peer,
+            listener,
+            now,
+            patience: PATIENCE,
+        };
         self.head[0].rows.fetch_max(row as u64 + 1, SeqCst);
         self.rows[row].places.fetch_max(place as u64 + 1, SeqCst);
         let census = admit(

@@ -8,7 +8,7 @@ use std::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
 };
 
-pub(super) use admission::{Bound, Census, Client, Grouping, Limits, admit};
+pub(super) use admission::{Bound, Census, Client, Grouping, Limits, PATIENCE, admit};
 
 /// Nobody sits here.
 const FREE: u64 = 0;

@@ -132,7 +132,7 @@ impl Drop for Process {
 }
 
 /// Waits until the condition holds; for what cannot be waited for otherwise.
-pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "in vain: {what}");

@@ -171,5 +171,5 @@ pub fn the_limit_is_exact_over_threads_and_processes() {
         }
     });
     assert_eq!((greeted.into_inner(), refused.into_inner()), (7, 193));
-    daemon.connect().greeting();
+    eventually("there is room again", || daemon.connect().read().starts_with("hello"));
 }

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::{ADMITTED, ARRIVING, FREE, Seat, WAITING};
 
-/// How long to wait for a seat under the same limit that makes no progress. Only a process that was
-/// stopped or killed within a few instructions makes anyone wait so long; it is then counted as in.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for a seat under the same limit that makes no progress; it is then counted as in, and somebody may
+/// be refused without need. Only a process that was stopped within a few instructions makes anyone wait so long, or one
+/// that does not get the processor on a machine that has far too much to do; the seat of one that is dead is cleared.
+pub(in super::super) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How often to look again at once before giving the processor away for longer.
 const EAGER_LOOKS: u32 = 64;
@@ -27,6 +28,8 @@ pub(in super::super) struct Client {
     pub listener: u64,
     /// Milliseconds since the scoreboard was made.
     pub now: u64,
+    /// How long it waits for those who came before it.
+    pub patience: Duration,
 }
 
 /// How many sessions there may be at a time; none for any number.
@@ -178,9 +181,9 @@ pub(in super::super) fn admit<'a>(
         ticket,
         ..Census::default()
     };
-    let mut patience = None;
+    let mut until = (client.patience, None);
     for other in others.filter(|other| !std::ptr::eq(*other, seat)) {
-        let Some(common) = decided(other, ticket, limits, common, &mut patience) else {
+        let Some(common) = decided(other, ticket, limits, common, &mut until) else {
             continue;
         };
         census.all += 1;
@@ -200,7 +203,7 @@ fn decided(
     ticket: u64,
     limits: Limits,
     common: impl Fn(u128, u64) -> Common,
-    patience: &mut Option<Instant>,
+    (patience, until): &mut (Duration, Option<Instant>),
 ) -> Option<Common> {
     let mut looks = 0;
     loop {
@@ -215,7 +218,7 @@ fn decided(
             ARRIVING if common.counts(limits) => {}
             _ => return None,
         }
-        if Instant::now() >= *patience.get_or_insert_with(|| Instant::now() + PATIENCE) {
+        if Instant::now() >= *until.get_or_insert_with(|| Instant::now() + *patience) {
             return Some(common);
         }
         looks += 1;

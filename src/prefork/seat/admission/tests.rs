@@ -7,10 +7,22 @@ fn seats(n: usize) -> Vec<Seat> {
 }
 
 fn come_by(seats: &[Seat], at: usize, tickets: &AtomicU64, from: (&str, usize), limits: Limits) -> Census {
+    wait_by(seats, at, tickets, from, limits, PATIENCE)
+}
+
+fn wait_by(
+    seats: &[Seat],
+    at: usize,
+    tickets: &AtomicU64,
+    from: (&str, usize),
+    limits: Limits,
+    patience: Duration,
+) -> Census {
     let client = Client {
         peer: SocketAddr::new(from.0.parse().unwrap(), 1000 + at as u16),
         listener: from.1 as u64,
         now: 7,
+        patience,
     };
     let group = Grouping::new(64, (24, 48));
     admit(&seats[at], seats.iter(), tickets, group, client, limits)
@@ -94,7 +106,12 @@ fn waits_for_a_dead_one_no_longer_than_patience() {
     come(&seats, 0, &tickets, "192.0.2.1", 1);
     seats[0].word.store(ARRIVING, SeqCst);
     assert!(come(&seats, 1, &tickets, "192.0.2.2", 1).admitted());
-    assert!(!come(&seats, 1, &tickets, "192.0.2.1", 1).admitted());
+    let limits = Limits {
+        address: Some(1),
+        ..Limits::default()
+    };
+    let patience = Duration::from_millis(50);
+    assert!(!wait_by(&seats, 1, &tickets, ("192.0.2.1", 0), limits, patience).admitted());
 }
 
 /// Threads come and go at three addresses, `limit` of each let in at a time. Returns the refusals.
