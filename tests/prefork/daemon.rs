@@ -40,6 +40,8 @@ impl Daemon {
         };
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.env(OPTIONS, format!("dir={place} {listen} {options}"));
+        // some panic on purpose, and on a busy machine it takes long to find out where
+        command.env("RUST_BACKTRACE", "0");
         let (process, addresses) = (Process::start(&mut command), Vec::new());
         Self {
             process,
