@@ -15,8 +15,8 @@ pub(super) struct Noticed {
 }
 
 impl net::Ending for Noticed {
-    fn fd(&self) -> Option<RawFd> {
-        Some(self.notice.fd().as_raw_fd())
+    fn fds(&self) -> [Option<RawFd>; 2] {
+        self.notice.fds().map(|fd| Some(fd.as_raw_fd()))
     }
 
     fn woken(&self) {

@@ -31,10 +31,10 @@ pub enum Leave {
 
 /// How a session learns that the daemon ends.
 pub trait Ending: Send + Sync {
-    /// A descriptor that becomes readable when [`Ending::leave`] may have changed; the same for all sessions of a
-    /// thread.
-    fn fd(&self) -> Option<RawFd>;
-    /// Called when the descriptor has become readable, so that asking what the daemon wants can be cheap.
+    /// Descriptors of which one becomes readable when [`Ending::leave`] may have changed; the same for all sessions of
+    /// a thread.
+    fn fds(&self) -> [Option<RawFd>; 2];
+    /// Called when a descriptor has become readable, so that asking what the daemon wants can be cheap.
     fn woken(&self) {}
     /// What the daemon wants now; asked before every wait.
     fn leave(&self) -> Leave;
@@ -49,8 +49,8 @@ pub trait Ending: Send + Sync {
 pub struct NoEnding;
 
 impl Ending for NoEnding {
-    fn fd(&self) -> Option<RawFd> {
-        None
+    fn fds(&self) -> [Option<RawFd>; 2] {
+        [None; 2]
     }
     fn leave(&self) -> Leave {
         Leave::No
@@ -156,7 +156,7 @@ const ENDING: Token = Token(1);
 struct Waiter {
     poll: Poll,
     events: Events,
-    ending: Option<RawFd>,
+    ending: [Option<RawFd>; 2],
 }
 
 thread_local! {
@@ -171,7 +171,7 @@ fn with_waiter<T>(work: impl FnOnce(&mut Waiter) -> io::Result<T>) -> io::Result
             None => slot.insert(Waiter {
                 poll: Poll::new()?,
                 events: Events::with_capacity(8),
-                ending: None,
+                ending: [None; 2],
             }),
         };
         work(waiter)
@@ -260,21 +260,21 @@ impl<E: Ends> PolledWire<E> {
             Way::In => (self.ends.input(), Interest::READABLE),
             Way::Out => (self.ends.output(), Interest::WRITABLE),
         };
-        let (old, ending) = (self.registered.take(), self.ending.fd());
+        let (old, ending) = (self.registered.take(), self.ending.fds());
         let old = old.map(|way| match way {
             Way::In => self.ends.input(),
             Way::Out => self.ends.output(),
         });
         let done = with_waiter(|waiter| {
             let registry = waiter.poll.registry();
-            if let Some(fd) = ending
-                && waiter.ending != Some(fd)
-            {
-                if let Some(stale) = waiter.ending.take() {
+            if waiter.ending != ending && ending != [None; 2] {
+                for stale in std::mem::take(&mut waiter.ending).into_iter().flatten() {
                     let _ = registry.deregister(&mut SourceFd(&stale));
                 }
-                registry.register(&mut SourceFd(&fd), ENDING, Interest::READABLE)?;
-                waiter.ending = Some(fd);
+                for fd in ending.into_iter().flatten() {
+                    registry.register(&mut SourceFd(&fd), ENDING, Interest::READABLE)?;
+                }
+                waiter.ending = ending;
             }
             if let Some(old) = old {
                 registry.deregister(&mut SourceFd(&old))?;
@@ -414,8 +414,8 @@ mod tests {
     struct Told(Leave);
 
     impl Ending for Told {
-        fn fd(&self) -> Option<RawFd> {
-            None
+        fn fds(&self) -> [Option<RawFd>; 2] {
+            [None; 2]
         }
         fn leave(&self) -> Leave {
             self.0

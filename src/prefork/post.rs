@@ -1,7 +1,7 @@
 //! The line between the master and one worker: a pair of sockets, and the worker's row of the board.
 //!
-//! Orders are written to the board; the byte that the master then sends only wakes the worker, all of whose threads
-//! wait for it edge-triggered: nobody reads it, and there are as few as there are orders. A worker sends
+//! Orders are written to the board; the master then rings a bell, an eventfd, which only wakes the worker. All of its
+//! threads wait for that edge-triggered, so nobody reads it, and it is never full. A worker sends
 //! a byte when it finds too few others waiting, so that the master makes some; as a rule a connection costs the
 //! master nothing. The end of the line tells either that the other is dead.
 
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::EventFd;
 
 use super::board::{Board, Order, Row};
 use super::canary::Outcome;
@@ -43,8 +44,8 @@ pub enum Leave {
     Dismissed,
 }
 
-/// How a session learns that the daemon wants it to end: a descriptor to poll beside the client's, and a
-/// state to read when that has become readable.
+/// How a session learns that the daemon wants it to end: two descriptors to poll beside the client's, and a
+/// state to read when one of them has become readable.
 #[derive(Clone)]
 pub struct Notice {
     post: Arc<Post>,
@@ -53,13 +54,13 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// Becomes readable when [`Notice::state`] may have changed; call [`Notice::woken`] then. Several sessions
-    /// may share it, so nobody reads from it; wait for it edge-triggered, as mio does.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.post.socket.as_fd()
+    /// One of them becomes readable when [`Notice::state`] may have changed; call [`Notice::woken`] then. Several
+    /// sessions may share them, so nobody reads from them; wait for them edge-triggered, as mio does.
+    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        self.post.fds()
     }
 
-    /// To be called when the descriptor has become readable, before [`Notice::state`].
+    /// To be called when a descriptor has become readable, before [`Notice::state`].
     pub fn woken(&self) {
         self.post.check_line();
     }
@@ -126,6 +127,8 @@ impl Notice {
 /// The worker's end of the line.
 pub(super) struct Post {
     pub(super) socket: UnixStream,
+    /// What the master rings.
+    pub(super) bell: EventFd,
     pub(super) board: Arc<Board>,
     pub(super) row: usize,
     /// How long sessions may go on when the master is dead.
@@ -140,6 +143,11 @@ impl Post {
             place,
             ticket,
         }
+    }
+
+    /// What to wait for: the bell, and the end of the master.
+    pub(super) fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.bell.as_fd(), self.socket.as_fd()]
     }
 
     pub(super) fn row(&self) -> &Row {
@@ -185,6 +193,7 @@ mod tests {
         let row = 1;
         let post = Arc::new(Post {
             socket,
+            bell: EventFd::new().unwrap(),
             board: Arc::clone(&board),
             row,
             grace,
@@ -216,6 +225,7 @@ mod tests {
         let (row, grace) = (0, Duration::from_secs(30));
         let post = Arc::new(Post {
             socket,
+            bell: EventFd::new().unwrap(),
             board,
             row,
             grace,

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use super::seat::Bound;
 use super::signals::{Held, forward};
 use super::{Level, Log, Plan, Refusal, Service, background, confine, last_words, sys, title};
 
-/// The line to the master; the listeners are numbered from 0.
+/// The bell and the line to the master; the listeners are numbered from 0.
 const MASTER: Token = Token(usize::MAX - 1);
 
 /// What a new worker is given by the master.
@@ -104,12 +104,10 @@ impl Worker {
         let told = post.board.confinement_was_told();
         confine::confine(&service.confinement(), if told { quiet } else { log });
         let poll = Poll::new()?;
-        let line = post.socket.as_fd();
-        poll.registry().register(
-            &mut SourceFd(&std::os::fd::AsRawFd::as_raw_fd(&line)),
-            MASTER,
-            Interest::READABLE,
-        )?;
+        for fd in post.fds() {
+            let source = &mut SourceFd(&fd.as_raw_fd());
+            poll.registry().register(source, MASTER, Interest::READABLE)?;
+        }
         for (number, listener) in listeners.iter().enumerate() {
             watch(&poll, listener, Token(number))?;
         }

@@ -51,7 +51,7 @@ impl Dialogue<'_> {
         let flow = self.take_part(part);
         self.s.channel.set_patience(self.s.settings.timeoutsmtpd);
         if part.last || self.code >= 300 || flow != Flow::Continue {
-            self.tally();
+            self.tally(flow);
         }
         flow
     }

@@ -46,13 +46,15 @@ impl Dialogue<'_> {
         }
         self.code = 0;
         let flow = self.take_message();
-        self.tally();
+        self.tally(flow);
         flow
     }
 
     /// Counts what became of a message.
-    pub(super) fn tally(&self) {
+    pub(super) fn tally(&self, flow: Flow) {
         match self.code {
+            // whatever was said to it
+            _ if flow == Flow::Lost => self.s.count(Tally::Broken),
             200..300 => self.s.count(Tally::Accepted),
             // 354 was the last that was said
             300..400 => self.s.count(Tally::Broken),

@@ -154,6 +154,44 @@ fn kill_ends_the_sessions_of_an_address_or_one_with_550() {
     daemon.client().expect(250, "NOOP");
 }
 
+/// Many more than there would be room for if each had to be read by all sessions.
+#[test]
+fn any_number_of_kills_is_heard_and_orders_after_them() {
+    let daemon = Daemon::start(&["--children", "1", "--sessions", "3", "--lifetime", "10000"]);
+    let mut bystander = daemon.client();
+    let mut line = BufReader::new(daemon.socket());
+    let mut text = String::new();
+    line.read_line(&mut text).expect("greeting");
+    for number in 2..700 {
+        let mut victim = daemon.client();
+        let command = format!("kill {number}\n");
+        line.get_mut().write_all(command.as_bytes()).expect("send");
+        assert_eq!(victim.reply().0, 550);
+        text.clear();
+        for _ in 0..3 {
+            line.read_line(&mut text).expect("answer");
+        }
+        assert_eq!(text, "ok\n1 session killed\n.\n");
+    }
+    bystander.expect(250, "NOOP");
+    assert_eq!(daemon.told(&["kill", "1"]), "1 session killed\n");
+    assert_eq!(bystander.reply().0, 550);
+    let mut last = daemon.client();
+    assert_eq!(daemon.told(&["shutdown"]), "ending\n");
+    assert_eq!(last.reply().0, 421);
+}
+
+#[test]
+fn a_message_of_a_session_that_is_killed_has_broken_off() {
+    let daemon = Daemon::start(&["--children", "1"]);
+    let mut client = daemon.client();
+    client.begin_message().send("Subject: never ends\r\n");
+    daemon.told(&["kill", "1"]);
+    assert_eq!(client.reply().0, 550);
+    eventually("it is counted", || daemon.fact("broken") == "1");
+    assert_eq!((&*daemon.fact("rejected"), &*daemon.fact("deferred")), ("0", "0"));
+}
+
 #[test]
 fn pause_puts_clients_off_and_continue_serves_them() {
     let daemon = Daemon::start(&["--children", "2"]);

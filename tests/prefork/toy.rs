@@ -141,7 +141,8 @@ struct Session {
 impl Session {
     fn new(stream: TcpStream, notice: Notice) -> Self {
         let poll = Poll::new().expect("poll");
-        for (token, fd) in [(0, stream.as_raw_fd()), (1, notice.fd().as_raw_fd())] {
+        let [bell, line] = notice.fds().map(|fd| fd.as_raw_fd());
+        for (token, fd) in [(0, stream.as_raw_fd()), (1, bell), (1, line)] {
             let register = poll
                 .registry()
                 .register(&mut SourceFd(&fd), Token(token), Interest::READABLE);

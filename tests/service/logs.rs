@@ -53,32 +53,44 @@ const LOG: &str = "\
 ";
 
 const SUMMARY: &str = "\
+ip              dista geo    krm ear HELO     hlo MAIL FRO bmf RCPT TO  rok dkm clm qqm tim
+192.0.2.7        2705 NA, US  x   o  mple.org  x  mple.org  o  mple.com  o   -   !   o  2.71
+
+ip              dista geo    p0f        krm ear HELO     hlo MAIL FRO bmf RCPT TO  rok dkm clm qqm tim  site_polic
+192.0.2.7                    Linux 6            2.0.2.7]                                                 X
+2001:db8::25                                    .example
+";
+
+/// The same without connection_time.
+const SUMMARY_UNTIMED: &str = "\
 ip              dista geo    krm ear HELO     hlo MAIL FRO bmf RCPT TO  rok dkm clm qqm
 192.0.2.7        2705 NA, US  x   o  mple.org  x  mple.org  o  mple.com  o   -   !   o
 
 ip              dista geo    p0f        krm ear HELO     hlo MAIL FRO bmf RCPT TO  rok dkm clm qqm site_polic
 192.0.2.7                    Linux 6            2.0.2.7]                                            X
-
-ip              dista geo    p0f        krm ear HELO     hlo MAIL FRO bmf RCPT TO  rok dkm clm qqm tim  site_polic
 2001:db8::25                                    .example
 ";
 
 const SUMMARY_WIDE: [&str; 2] = [
     concat!(
         "ip              dista geoip                karma early HELO                 helo  ",
-        "MAIL FROM            badmf RCPT TO              rcpok dkim  clamd queue"
+        "MAIL FROM            badmf RCPT TO              rcpok dkim  clamd queue time"
     ),
     concat!(
         "192.0.2.7        2705 NA, US                x     o           a.example.org  x   ",
-        "    joe@a.example.org  o        mary@example.com  o     -     !     o"
+        "    joe@a.example.org  o        mary@example.com  o     -     !     o    2.718 s"
     ),
 ];
 
 /// What a log tool makes of the log, which is a file named last if it is named at all.
 fn run(tool: &str, arguments: &[&str], path: &str) -> Output {
+    run_on(LOG, tool, arguments, path)
+}
+
+fn run_on(log: &str, tool: &str, arguments: &[&str], path: &str) -> Output {
     let place = tempfile::tempdir().expect("a folder");
     let file = place.path().join("log");
-    std::fs::write(&file, LOG).expect("write");
+    std::fs::write(&file, log).expect("write");
     let mut command = Command::new(project().join("log").join(tool));
     command.args(arguments).env("PATH", path);
     if !arguments.contains(&"-") {
@@ -100,6 +112,10 @@ fn said(tool: &str, arguments: &[&str]) -> String {
 #[test]
 fn summarize_has_a_line_for_each_session_and_transaction() {
     assert_eq!(said("summarize", &["-"]), SUMMARY);
+    let untimed = LOG.lines().filter(|line| !line.contains("connection_time"));
+    let untimed: String = untimed.map(|line| format!("{line}\n")).collect();
+    let output = run_on(&untimed, "summarize", &["-"], &usual_path());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), SUMMARY_UNTIMED);
     let wide = said("summarize", &["-l", "-"]);
     assert_eq!(wide.lines().take(2).collect::<Vec<_>>(), SUMMARY_WIDE);
 }
@@ -214,4 +230,23 @@ fn summarize_shows_a_session_when_it_ends() {
     append(&current, "@400000006922100a00000001 1 click, disconnecting\n");
     assert_eq!(summary.next(), "ip              rly HELO     MAIL FRO RCPT TO");
     assert_eq!(summary.next(), "192.0.2.1        -");
+}
+
+/// Which it knows for the first one, too.
+#[test]
+fn summarize_waits_for_the_time_of_a_session() {
+    let place = Place::new("qpsmtpd");
+    let main = place.path().join("log/main");
+    std::fs::create_dir(&main).expect("a folder");
+    append(&place.path().join("config/plugins"), "connection_time\n");
+    let current = main.join("current");
+    append(&current, "@400000006922100a00000001 1 Connection from a [192.0.2.1]\n");
+    let mut summary = Follower::start(&place, "summarize");
+    append(&current, "@400000006922100a00000001 1 click, disconnecting\n");
+    append(
+        &current,
+        "@400000006922100a00000001 1 (post_connection) connection_time: 1.5 s.\n",
+    );
+    assert_eq!(summary.next(), "ip              tim  HELO     MAIL FRO RCPT TO");
+    assert_eq!(summary.next(), "192.0.2.1       1.5");
 }
