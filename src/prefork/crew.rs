@@ -258,13 +258,13 @@ impl Crew {
     }
 
     /// Makes all workers look at their orders and their seats.
-    pub(super) fn rouse(&mut self) {
-        self.hands.iter_mut().flatten().for_each(wake);
+    pub(super) fn rouse(&self) {
+        self.hands.iter().flatten().for_each(wake);
     }
 
     /// Makes the worker of a row look at its orders, and at its seats.
-    pub(super) fn wake(&mut self, row: usize) {
-        if let Some(Some(hand)) = self.hands.get_mut(row) {
+    pub(super) fn wake(&self, row: usize) {
+        if let Some(Some(hand)) = self.hands.get(row) {
             wake(hand);
         }
     }
