@@ -130,11 +130,13 @@ impl Receiving {
             self.complete_header(start, false, transaction);
             return true;
         }
-        if (ends || line.len() > OPEN_LINE) && !is_head_line(line, start == 0) {
+        // of a short line that is still open nobody can say whether it belongs to the header
+        let told = ends || line.len() > OPEN_LINE;
+        if told && !is_head_line(line, start == 0) {
             self.complete_header(start, true, transaction);
             return true;
         }
-        if self.head.len() > self.most_header {
+        if told && self.head.len() > self.most_header {
             self.trouble.get_or_insert(Trouble::HeaderTooBig);
             self.head = Vec::new();
         }

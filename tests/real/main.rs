@@ -4,6 +4,7 @@
 //! it fails.
 
 mod corpus;
+mod esmtp;
 mod forward;
 mod inbound;
 mod programs;

@@ -16,6 +16,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A command with this program.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
@@ -27,7 +32,7 @@ impl Program {
     }
 }
 
-/// The program of this name, from PATH or from the unpacked Postfix.
+/// The program of this name, from PATH or from the unpacked Postfix or Exim.
 ///
 /// None, loudly, if it is missing; then the test is over.
 ///
@@ -38,6 +43,7 @@ pub fn need(name: &str) -> Option<Program> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
     places.push(postfix.join("sbin"));
+    places.push(target().join("real/exim/usr/sbin"));
     let found = places.iter().map(|place| place.join(name)).find(|path| path.is_file());
     let Some(path) = found else {
         missing(name);

@@ -2,6 +2,7 @@
 
 pub mod cast;
 pub mod model;
+pub mod parts;
 pub mod player;
 pub mod properties;
 pub mod resources;
