@@ -104,7 +104,7 @@ struct Common {
 
     /// Seconds that they are watched
     #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "Processes")]
-    canary_for: u64,
+    canary_for: u32,
 
     /// Where to make the control socket that qpsmtpctl speaks to; 'none' makes none [default: control in the spool
     /// directory]
@@ -308,7 +308,7 @@ impl Common {
             grace: Duration::from_secs(self.grace),
             trial: (self.canary > 0).then_some(Trial {
                 workers: self.canary,
-                span: Duration::from_secs(self.canary_for),
+                span: Duration::from_secs(self.canary_for.into()),
             }),
             ..Plan::default()
         })

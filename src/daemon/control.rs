@@ -238,7 +238,7 @@ fn trial(argument: &str, house: &House<'_>) -> Result<Option<Trial>, String> {
     let wrong = || format!("'{argument}' is not 'canary WORKERS' or 'canary WORKERS SECONDS'");
     let (word, rest) = argument.split_once(' ').ok_or_else(wrong)?;
     let (workers, seconds) = match rest.split_once(' ') {
-        Some((workers, seconds)) => (workers, Some(seconds.parse().map_err(|_| wrong())?)),
+        Some((workers, seconds)) => (workers, Some(seconds.parse::<u32>().map_err(|_| wrong())?)),
         None => (rest, None),
     };
     let workers = workers.parse().map_err(|_| wrong())?;
@@ -248,7 +248,7 @@ fn trial(argument: &str, house: &House<'_>) -> Result<Option<Trial>, String> {
     let trial = match (seconds, plan.trial) {
         (Some(seconds), _) => Trial {
             workers,
-            span: Duration::from_secs(seconds),
+            span: Duration::from_secs(seconds.into()),
         },
         (None, Some(usual)) => Trial { workers, ..usual },
         (None, None) => Trial {

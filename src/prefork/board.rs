@@ -92,6 +92,8 @@ impl Board {
             };
             // a master that had our process id is no more
             board.rows_of(board.master).for_each(|row| board.clear(row));
+            // those of another release may be confined in another way
+            board.head[0].told.store(0, SeqCst);
             match sheet.is_used() && board.rows_of(0).count() < wanted {
                 true => Err(io::Error::other("it is full")),
                 false => Ok(board),

@@ -27,14 +27,22 @@ impl Trial {
     /// # Errors
     /// None would be left.
     pub fn of(self, workers: u32) -> Result<Trial, String> {
-        let wanted = self.workers;
-        match wanted < workers {
+        match self.workers < workers {
             true => Ok(self),
             false => Err(format!(
-                "{wanted} workers cannot be canaries: there may be {workers} in all, and at least one has to keep the \
-                 old configuration"
+                "{} cannot be on trial: there may be {workers} in all, and at least one has to keep the old \
+                 configuration",
+                self::workers(self.workers)
             )),
         }
+    }
+}
+
+/// So many workers, in words.
+pub fn workers(number: u32) -> String {
+    match number {
+        1 => "1 worker".to_owned(),
+        more => format!("{more} workers"),
     }
 }
 

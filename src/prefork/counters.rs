@@ -1,6 +1,6 @@
 //! Counters in memory that master and workers share: a row for each worker, made before the first fork.
 //!
-//! A worker adds to its own row, so that rows do not fight for cache lines; the master sums the rows. A row is never
+//! A worker adds to a row that is as a rule its own, so that rows do not fight for cache lines; the master sums the rows. A row is never
 //! cleared: who takes the place of a worker that is no more counts on, and so a sum never falls.
 
 use std::io;

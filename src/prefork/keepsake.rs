@@ -83,7 +83,10 @@ impl Keepsake {
 fn nameless(key: &str) -> io::Result<File> {
     let name = format!("qpsmtpd {key}");
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    Ok(File::from(memfd_create(name.as_str(), flags)?))
+    // kernels before 6.3 do not know that it holds no program; later ones may insist on it
+    let no_program = MFdFlags::from_bits_retain(nix::libc::MFD_NOEXEC_SEAL);
+    let made = memfd_create(name.as_str(), flags | no_program).or_else(|_| memfd_create(name.as_str(), flags));
+    Ok(File::from(made?))
 }
 
 /// A file that is laid out part by part.

@@ -53,7 +53,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use background::keep_stderr_from_client;
-pub use canary::{Outcome, Score, Trial};
+pub use canary::{Outcome, Score, Trial, workers};
 pub use confine::{Confinement, Programs};
 pub use counters::Counters;
 pub use heritage::Heritage;
@@ -203,7 +203,7 @@ pub struct Connection<'a> {
     pub seat: &'a Seat,
     /// Tells when the session has to end.
     pub notice: Notice,
-    /// The session's number, unique in the life of this master.
+    /// The session's number, unique in the life of this daemon, upgrades included.
     pub number: u64,
     /// Sessions of the same address (IPv6: network) now, this one included.
     pub same_address: u32,

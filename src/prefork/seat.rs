@@ -70,7 +70,7 @@ impl Doing {
 /// What a seat held when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Occupant {
-    /// The session's number, unique for this master's life.
+    /// The session's number, unique in the life of this daemon, upgrades included.
     pub number: u64,
     /// The client.
     pub peer: SocketAddr,

@@ -22,7 +22,7 @@ impl Daemon {
         command.args(["reload", "--canary", "1", "--for", span]);
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let waiting = Waiting(child.expect("qpsmtpctl"));
-        self.wait_for(&format!("generation {generation} is on trial: 1 workers"));
+        self.wait_for(&format!("generation {generation} is on trial: 1 worker for "));
         waiting
     }
 
@@ -90,14 +90,23 @@ fn what_does_no_worse_is_promoted() {
 
 #[test]
 fn what_puts_all_mail_off_is_rolled_back_before_its_time() {
-    let daemon = Daemon::start(&["--children", "3", "--idle-children", "2"]);
+    puts_all_off(&["--children", "3", "--idle-children", "2"]);
+}
+
+#[test]
+fn so_it_is_with_many_sessions_in_a_worker() {
+    puts_all_off(&["--children", "3", "--idle-children", "12", "--sessions", "4"]);
+}
+
+fn puts_all_off(options: &[&str]) {
+    let daemon = Daemon::start(options);
     for _ in 0..40 {
         assert_eq!(daemon.session(), 250);
     }
     daemon.site.config("plugins", PUTS_OFF);
     let mut waiting = daemon.try_out("1h", 2);
     assert!(
-        daemon.fact("on trial").starts_with("generation 2, 1 workers, "),
+        daemon.fact("on trial").starts_with("generation 2, 1 worker, "),
         "{}",
         daemon.fact("on trial")
     );

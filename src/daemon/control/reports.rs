@@ -6,7 +6,7 @@ use super::super::gauge::Gauge;
 use super::table::{Facts, Table, Value};
 use crate::config::{Rate, Settings};
 use crate::log::Level;
-use crate::prefork::{Gate, House};
+use crate::prefork::{self, Gate, House};
 use crate::session::{Ruling, Stage, Tally};
 
 /// The word for what the daemon does with new clients.
@@ -51,8 +51,8 @@ fn trial(house: &House<'_>) -> Value {
         return Value::None;
     };
     let left = trial.until.saturating_duration_since(Instant::now()).as_secs();
-    let (generation, workers) = (trial.generation, trial.workers);
-    Value::Text(format!("generation {generation}, {workers} workers, {left}s left"))
+    let (generation, workers) = (trial.generation, prefork::workers(trial.workers));
+    Value::Text(format!("generation {generation}, {workers}, {left}s left"))
 }
 
 /// Sessions by age: all, the oldest `some`, or the newest if that is negative (catalogue 8.4).

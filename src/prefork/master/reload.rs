@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use mio::Token;
 
-use super::super::canary::{AT_THE_END, EARLY, Score, Trial, worse};
+use super::super::canary::{AT_THE_END, EARLY, Score, Trial, workers, worse};
 use super::super::house::{News, TrialView, Until};
 use super::super::probe::Probe;
 use super::super::start::load_soundly;
@@ -124,15 +124,15 @@ impl Master {
     /// Gives it to some of them.
     fn begin_canary(&mut self, service: Arc<dyn Service>, trial: Trial, log: Log<'_>) {
         let generation = self.crew.begin_canary(trial.workers);
-        let (workers, seconds) = (trial.workers, trial.span.as_secs());
-        let words = format!("generation {generation} is on trial: {workers} workers for {seconds} s");
+        let (workers, seconds) = (workers(trial.workers), trial.span.as_secs());
+        let words = format!("generation {generation} is on trial: {workers} for {seconds} s");
         log(Level::Notice, &words);
         self.notifier.ready(&format!("{}; {words}", status(&self.crew)));
         self.reload.canary = Some(Canary {
             service,
             view: TrialView {
                 generation,
-                workers,
+                workers: trial.workers,
                 until: Instant::now() + trial.span,
             },
         });
