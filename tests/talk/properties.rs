@@ -17,7 +17,7 @@ struct Lists {
 }
 
 impl Says for Lists {
-    fn command(&mut self) -> Option<Vec<u8>> {
+    fn command(&mut self, _: bool) -> Option<Vec<u8>> {
         self.sent += 1;
         self.commands.next()
     }
@@ -103,6 +103,7 @@ proptest! {
             4 => command(),
             2 => message().prop_map(|body| stuffed(&body)),
             1 => vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'.'), any::<u8>()], 0..20),
+            2 => rubbish(),
         ], 0..30),
         moods in vec(mood(), 0..30),
         cuts in vec(1usize..40, 1..20),
@@ -122,6 +123,11 @@ fn rubbish() -> impl Strategy<Value = Vec<u8>> {
         8 => command(),
         2 => message().prop_map(|body| stuffed(&body)),
         2 => Just(b".\r\n".to_vec()),
+        2 => Just(b"BDAT 12\r\nSubject: x\r\n".to_vec()),
+        1 => Just(b"BDAT 7\r\n\r\n.\r\nx\r".to_vec()),
+        2 => Just(b"BDAT 1 LAST\r\n\n".to_vec()),
+        1 => Just(b"bdat 0 last\r\n".to_vec()),
+        1 => Just(b"BDAT x\r\n".to_vec()),
         1 => Just(b"AUTH PLAIN\r\nAHgAeQ==\r\n".to_vec()),
         1 => vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'.'), Just(b':'), any::<u8>()], 0..20),
     ];
@@ -133,7 +139,7 @@ proptest! {
 
     #[test]
     fn a_stream_of_bytes_is_answered_line_by_line(bytes in rubbish(), moods in vec(mood(), 0..30)) {
-        let start = b"EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@y.example>\r\nDATA\r\n".to_vec();
+        let start = b"EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@y.example>\r\n".to_vec();
         let says = model::Stream::new([start, bytes].concat());
         if let Err(why) = model::check(says, &moods) {
             return Err(TestCaseError::fail(why));

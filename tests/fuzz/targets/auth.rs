@@ -9,7 +9,7 @@ use qpsmtpd_fuzz::{list, model, moods};
 struct Login(Vec<u8>, bool);
 
 impl model::Says for Login {
-    fn command(&mut self) -> Option<Vec<u8>> {
+    fn command(&mut self, _: bool) -> Option<Vec<u8>> {
         if !std::mem::replace(&mut self.1, true) {
             return Some(b"EHLO x\r\n".to_vec());
         }
