@@ -48,6 +48,11 @@ pub fn hush() {
     });
 }
 
+/// A panic that a test wants.
+pub fn panic(words: &str) -> ! {
+    std::panic::panic_any(format!("{PLAYED}{words}"))
+}
+
 /// All messages that were queued.
 pub type Queue = Arc<Mutex<Vec<Kept>>>;
 
@@ -157,7 +162,7 @@ impl Plugin for Scripted {
         match self.what {
             What::Say(verdict) => self.say(verdict),
             What::Error => Err(Failure::new(self.words.clone())),
-            What::Panic => std::panic::panic_any(format!("{PLAYED}{}", self.words)),
+            What::Panic => panic(&self.words),
             What::Unavailable => unavailable(s, &self.words),
             What::Raw => {
                 s.respond_raw(self.words.as_bytes());

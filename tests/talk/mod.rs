@@ -1,7 +1,9 @@
 //! What the tests of whole sessions share: conversation files, the wire that plays them, plugins for tests.
 
 pub mod cast;
+pub mod fail_open;
 pub mod model;
+pub mod outside;
 pub mod parts;
 pub mod player;
 pub mod properties;

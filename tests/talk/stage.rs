@@ -25,6 +25,13 @@ use super::script::{LinePattern, PluginLine, Script};
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
+impl Log {
+    /// The lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 impl Sink for Log {
     fn take(&self, record: &Record<'_>) {
         let line = record.to_string();

@@ -1,0 +1,311 @@
+//! What plugins ask outside, and the ways in which that can be broken; see `fail_open`.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+/// What a plugin asks that is neither the session nor a setting.
+pub enum Outside {
+    /// Nothing: it decides by what it is told, or decides nothing.
+    Nothing,
+    /// These, broken in these ways.
+    Broken(&'static [Break]),
+}
+use Outside::{Broken, Nothing};
+
+/// Something outside that is broken.
+pub struct Break {
+    /// In which way.
+    pub how: &'static str,
+    /// The plugin's arguments; `DIR` is a folder of its own, `PORT` a port; a socket is in the folder.
+    pub arguments: &'static str,
+    /// Files in that folder; the first line of a program is `#!`.
+    pub files: &'static [(&'static str, &'static [u8])],
+    /// Settings.
+    pub config: &'static [(&'static str, &'static str)],
+    /// Who is at the port.
+    pub server: Server,
+    /// What must not happen then.
+    pub never: Never,
+}
+
+/// Who answers at the port and at the socket.
+#[derive(Clone, Copy)]
+pub enum Server {
+    Nobody,
+    /// Says this at once, and at everything it hears.
+    Says(&'static [u8]),
+    /// Says this and closes.
+    Once(&'static [u8]),
+    /// Takes connections and says nothing.
+    Silent,
+    /// Closes connections.
+    Closes,
+}
+
+/// What must not happen.
+#[derive(Clone, Copy, Debug)]
+pub enum Never {
+    Loaded,
+    Queued,
+    LoggedIn,
+    Recipient,
+}
+
+const fn broken(how: &'static str, arguments: &'static str, never: Never) -> Break {
+    Break {
+        how,
+        arguments,
+        files: &[],
+        config: &[],
+        server: Server::Nobody,
+        never,
+    }
+}
+
+impl Break {
+    const fn files(mut self, files: &'static [(&'static str, &'static [u8])]) -> Break {
+        self.files = files;
+        self
+    }
+
+    const fn config(mut self, config: &'static [(&'static str, &'static str)]) -> Break {
+        self.config = config;
+        self
+    }
+
+    const fn server(mut self, server: Server) -> Break {
+        self.server = server;
+        self
+    }
+}
+
+const CHECKPW: &str = "checkpw DIR/program true /bin/true sudo 0";
+const CVM: &str = "cvm_socket DIR/socket enable_smtp yes timeout 1";
+const CVM_NONE: &str = "cvm_socket DIR/none enable_smtp yes timeout 1";
+const LDAP: &str = "ldap_host 127.0.0.1 ldap_port PORT ldap_base dc=example ldap_timeout 1";
+const VPOPMAILD: &str = "host 127.0.0.1 port PORT timeout 1";
+const FORWARD: &str = "127.0.0.1 PORT timeout 1 final_timeout 1";
+
+/// Every plugin of the register has a line here.
+pub static OUTSIDE: &[(&str, Outside)] = &[
+    (
+        "auth/auth_checkpassword",
+        Broken(&[
+            broken("cannot check", CHECKPW, Never::LoggedIn).files(&[("program", b"#!/bin/sh\nexit 111\n")]),
+            broken("killed", CHECKPW, Never::LoggedIn).files(&[("program", b"#!/bin/sh\nkill -9 $$\n")]),
+            broken("garbage", CHECKPW, Never::LoggedIn).files(&[("program", b"#!/bin/sh\necho yes\nexit 200\n")]),
+            broken("no program", CHECKPW, Never::LoggedIn).files(&[("program", b"\x7fELF, and nothing else")]),
+        ]),
+    ),
+    (
+        "auth/auth_cvm_unix_local",
+        Broken(&[
+            broken("nobody there", CVM_NONE, Never::LoggedIn),
+            broken("garbage", CVM, Never::LoggedIn).server(Server::Says(b"\xff\xfe")),
+            broken("silent", CVM, Never::LoggedIn).server(Server::Silent),
+            broken("closes", CVM, Never::LoggedIn).server(Server::Closes),
+        ]),
+    ),
+    (
+        "auth/auth_dovecot",
+        Broken(&[
+            broken("nobody there", "DIR/none timeout 1", Never::LoggedIn),
+            broken("garbage", "DIR/socket timeout 1", Never::LoggedIn).server(Server::Says(b"\xff\xfe\t\n")),
+            broken("yes, but to whom", "DIR/socket timeout 1", Never::LoggedIn).server(Server::Says(b"OK\n")),
+            broken("yes to another", "DIR/socket timeout 1", Never::LoggedIn)
+                .server(Server::Says(b"VERSION\t1\t2\nMECH\tPLAIN\nDONE\nOK\t99\tuser=x\n")),
+            broken("silent", "DIR/socket timeout 1", Never::LoggedIn).server(Server::Silent),
+            broken("closes", "DIR/socket timeout 1", Never::LoggedIn).server(Server::Closes),
+        ]),
+    ),
+    (
+        "auth/auth_imap",
+        Broken(&[
+            broken("nobody there", "127.0.0.1 PORT timeout 1", Never::LoggedIn),
+            broken("garbage", "127.0.0.1 PORT timeout 1", Never::LoggedIn).server(Server::Says(b"\xff\xfe\r\n")),
+            broken("yes, but to what", "127.0.0.1 PORT timeout 1", Never::LoggedIn).server(Server::Says(b"* OK\r\n")),
+            broken("silent", "127.0.0.1 PORT timeout 1", Never::LoggedIn).server(Server::Silent),
+            broken("closes", "127.0.0.1 PORT timeout 1", Never::LoggedIn).server(Server::Closes),
+        ]),
+    ),
+    (
+        "auth/auth_ldap_bind",
+        Broken(&[
+            broken("nobody there", LDAP, Never::LoggedIn),
+            broken("garbage", LDAP, Never::LoggedIn).server(Server::Says(b"\x30\x84\xff\xff\xff\xff")),
+            broken("no BER", LDAP, Never::LoggedIn).server(Server::Says(b"220 hello\r\n")),
+            broken("silent", LDAP, Never::LoggedIn).server(Server::Silent),
+            broken("closes", LDAP, Never::LoggedIn).server(Server::Closes),
+        ]),
+    ),
+    // a client's certificate, which the TLS of the session has checked
+    ("auth/auth_external", Nothing),
+    (
+        "auth/auth_flat_file",
+        Broken(&[
+            broken("garbage", "", Never::LoggedIn).config(&[("flat_auth_pw", "x@example.com:$6$broken")]),
+            broken("no hash", "", Never::LoggedIn).config(&[("flat_auth_pw", "x@example.com")]),
+            broken("empty password", "", Never::LoggedIn).config(&[("flat_auth_pw", "x@example.com:")]),
+        ]),
+    ),
+    // its keys are a file; tokens are not what this client shows, plugins/auth/auth_oauth tests them
+    ("auth/auth_oauth", Nothing),
+    (
+        "auth/auth_saslauthd",
+        Broken(&[
+            broken("nobody there", "DIR/none timeout 1", Never::LoggedIn),
+            broken("garbage", "DIR/socket timeout 1", Never::LoggedIn).server(Server::Says(b"\xff\xffOK")),
+            broken("empty", "DIR/socket timeout 1", Never::LoggedIn).server(Server::Says(b"\0\0")),
+            broken("cut off", "DIR/socket timeout 1", Never::LoggedIn).server(Server::Once(b"\0\x02O")),
+            broken("silent", "DIR/socket timeout 1", Never::LoggedIn).server(Server::Silent),
+            broken("closes", "DIR/socket timeout 1", Never::LoggedIn).server(Server::Closes),
+        ]),
+    ),
+    (
+        "auth/auth_vpopmail",
+        Broken(&[
+            broken("nothing there", "users DIR/none domains DIR", Never::Loaded),
+            broken("garbage", "users DIR domains DIR", Never::LoggedIn)
+                .files(&[("cdb", &[0xff; 4000]), ("assign", b"+x@example.com:\0:\n+:::\n")]),
+            broken("no domain", "users DIR domains DIR", Never::LoggedIn)
+                .files(&[("assign", b"+example.com-:example.com:89:89:DIR/gone:-::\n.\n")]),
+            broken("program killed", "vchkpw DIR/program sudo 0", Never::LoggedIn)
+                .files(&[("program", b"#!/bin/sh\nkill -9 $$\n")]),
+        ]),
+    ),
+    (
+        "auth/auth_vpopmail_sql",
+        Broken(&[
+            broken("nobody there", "timeout 1", Never::LoggedIn).config(DSN),
+            broken("garbage", "timeout 1", Never::LoggedIn)
+                .config(DSN)
+                .server(Server::Says(b"\x05\0\0\0\x0agarbage")),
+            broken("silent", "timeout 1", Never::LoggedIn)
+                .config(DSN)
+                .server(Server::Silent),
+            broken("closes", "timeout 1", Never::LoggedIn)
+                .config(DSN)
+                .server(Server::Closes),
+        ]),
+    ),
+    (
+        "auth/auth_vpopmaild",
+        Broken(&[
+            broken("nobody there", VPOPMAILD, Never::LoggedIn),
+            broken("garbage", VPOPMAILD, Never::LoggedIn).server(Server::Says(b"\xff\xfe\r\n")),
+            broken("silent", VPOPMAILD, Never::LoggedIn).server(Server::Silent),
+            broken("closes", VPOPMAILD, Never::LoggedIn).server(Server::Closes),
+        ]),
+    ),
+    ("auth/authdeny", Nothing),
+    ("badmailfrom", Nothing),
+    ("badmailfromto", Nothing),
+    ("badrcptto", Nothing),
+    ("connection_time", Nothing),
+    ("count_unrecognized_commands", Nothing),
+    ("dont_require_anglebrackets", Nothing),
+    ("earlytalker", Nothing),
+    ("help", Nothing),
+    ("hosts_allow", Nothing),
+    ("logging/devnull", Nothing),
+    // the disk that the log is written to: tests beside the plugin
+    ("logging/file", Nothing),
+    ("logging/warn", Nothing),
+    ("loop", Nothing),
+    ("naughty", Nothing),
+    ("noop_counter", Nothing),
+    ("parse_addr_withhelo", Nothing),
+    ("queue/discard", Nothing),
+    (
+        "queue/maildir",
+        Broken(&[
+            broken("no directory", "/dev/null/maildir", Never::Queued),
+            broken("a file", "DIR/file", Never::Queued).files(&[("file", b"x")]),
+            broken("no new", "DIR/maildir", Never::Queued)
+                .files(&[("maildir/tmp/x", b"x"), ("maildir/new", b"a file")]),
+        ]),
+    ),
+    (
+        "queue/qmail-queue",
+        Broken(&[
+            broken("missing", "DIR/program", Never::Queued),
+            broken("killed", "DIR/program", Never::Queued).files(&[("program", b"#!/bin/sh\ncat >&2\nkill -9 $$\n")]),
+            broken("reads nothing", "DIR/program", Never::Queued).files(&[("program", b"#!/bin/sh\nexit 51\n")]),
+            broken("garbage", "DIR/program", Never::Queued)
+                .files(&[("program", b"#!/bin/sh\ncat >/dev/null\nprintf 'K\\377' >&6\nexit 88\n")]),
+            broken("hangs", "DIR/program timeout 1", Never::Queued)
+                .files(&[("program", b"#!/bin/sh\nexec sleep 1000\n")]),
+            broken("no program", "DIR/program", Never::Queued).files(&[("program", b"\x7fELF, and nothing else")]),
+        ]),
+    ),
+    (
+        "queue/smtp-forward",
+        Broken(&[
+            broken("nobody there", FORWARD, Never::Queued),
+            broken("garbage", FORWARD, Never::Queued).server(Server::Says(b"\xff\xfe\r\n250\r\n")),
+            broken("always ready", FORWARD, Never::Queued).server(Server::Says(b"220 ok\r\n")),
+            broken("silent", FORWARD, Never::Queued).server(Server::Silent),
+            broken("closes", FORWARD, Never::Queued).server(Server::Closes),
+        ]),
+    ),
+    ("quit_fortune", Nothing),
+    ("random_error", Nothing),
+    // a file that is gone or empty leaves what it said before: tests beside the plugin
+    ("rcpt_map", Nothing),
+    (
+        "rcpt_ok",
+        Broken(&[
+            broken("garbage", "", Never::Recipient).files(&[("morercpthosts.cdb", &[0xff; 4000])]),
+            broken("cut off", "", Never::Recipient).files(&[("morercpthosts.cdb", &[0; 100])]),
+        ]),
+    ),
+    ("rcpt_regexp", Nothing),
+    ("relay", Nothing),
+    // handshakes: tests/tls
+    ("tls", Nothing),
+    // folders of users: a file that cannot be read is none
+    ("user_config", Nothing),
+];
+
+const DSN: &[(&str, &str)] = &[
+    (
+        "vpopmail_mysql_dsn",
+        "dbi:mysql:database=vpopmail;host=127.0.0.1;port=PORT",
+    ),
+    ("vpopmail_mysql_user", "x"),
+    ("vpopmail_mysql_pass", "y"),
+];
+
+impl Server {
+    /// Begins to answer, and tells the port; it ends with the test.
+    pub fn start(self, socket: &Path) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+        let port = listener.local_addr().expect("address").port();
+        if matches!(self, Server::Nobody) {
+            return port;
+        }
+        let local = UnixListener::bind(socket).expect("bind");
+        std::thread::spawn(move || listener.incoming().flatten().for_each(|stream| self.answer(stream)));
+        std::thread::spawn(move || local.incoming().flatten().for_each(|stream| self.answer(stream)));
+        port
+    }
+
+    fn answer(self, mut stream: impl Read + Write) {
+        match self {
+            Server::Nobody | Server::Closes => {}
+            Server::Silent => {
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+            Server::Once(words) => {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(words);
+            }
+            Server::Says(words) => {
+                let mut buffer = [0; 4096];
+                while stream.write_all(words).is_ok() && stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
+            }
+        }
+    }
+}
