@@ -31,6 +31,7 @@ mod rcpt_map;
 mod rcpt_ok;
 mod rcpt_regexp;
 mod relay;
+mod stunnel;
 mod tls;
 mod user_config;
 
@@ -76,6 +77,7 @@ register! {
     rcpt_ok,
     rcpt_regexp,
     relay,
+    stunnel,
     tls,
     user_config,
 }

@@ -119,8 +119,10 @@ impl TlsPlugin {
         if s.relay_client {
             return;
         }
+        // none, if only a proxy has seen the certificate
         let own = fingerprint(&client.fingerprint);
-        if s.config(CERTIFICATES).iter().any(|line| fingerprint(line) == own) {
+        let is_own = |line: &Line| own.is_some() && fingerprint(line) == own;
+        if s.config(CERTIFICATES).iter().any(is_own) {
             info!(s, "pass, relay client by its certificate {}", client.subject);
             s.relay_client = true;
         }
@@ -178,8 +180,8 @@ mod tests {
 
     fn with_certificate(t: &mut Kit) {
         t.s.tls = Some(Tls {
-            version: "TLSv1.3",
-            cipher: "TLS_AES_256_GCM_SHA384",
+            version: "TLSv1.3".into(),
+            cipher: "TLS_AES_256_GCM_SHA384".into(),
             group: None,
             sni: None,
             client: Some(ClientCertificate {

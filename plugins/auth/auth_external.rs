@@ -87,8 +87,8 @@ mod tests {
     fn kit(arguments: &str, verified: bool) -> Kit {
         let mut t = Kit::load(&DECLARATION, arguments);
         t.s.tls = Some(Tls {
-            version: "TLSv1.3",
-            cipher: "TLS_AES_256_GCM_SHA384",
+            version: "TLSv1.3".into(),
+            cipher: "TLS_AES_256_GCM_SHA384".into(),
             group: None,
             sni: None,
             client: Some(ClientCertificate {

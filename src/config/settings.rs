@@ -9,6 +9,7 @@ use super::fault::Fault;
 use super::lines::Lines;
 use super::networks::Networks;
 use super::protocol::{Disabled, OutOfTurn};
+use super::proxies::Proxies;
 use super::rate::Rates;
 use super::values::{Values, address, default, host};
 use crate::log::Level;
@@ -58,6 +59,14 @@ pub struct Settings {
     pub overload: Overload,
     /// The limits of a network of clients over time.
     pub rates: Rates,
+    /// Who begins connections with a PROXY header.
+    pub proxies: Proxies,
+    /// Who may use XCLIENT.
+    pub xclient_networks: Networks,
+    /// A LOGIN that XCLIENT tells of lets the client send to anybody.
+    pub xclient_login: bool,
+    /// Who may use XFORWARD.
+    pub xforward_networks: Networks,
     /// Who may send CR or LF alone in a message.
     pub bare_newlines: Networks,
     /// Underscores in domains are accepted.
@@ -177,6 +186,10 @@ impl Settings {
                 stress_timeout: Duration::from_secs(v.number("stress_timeout")),
             },
             rates: Rates::read(v),
+            proxies: Proxies::read(v),
+            xclient_networks: v.networks("xclient_networks"),
+            xclient_login: v.flag("xclient_login"),
+            xforward_networks: v.networks("xforward_networks"),
             bare_newlines: v.networks("bare_newlines"),
             allow_underscore_domains: v.flag("allow_underscore_domains"),
             lenient_local_parts: v.flag("lenient_local_parts"),
@@ -188,6 +201,13 @@ impl Settings {
             me,
         };
         (settings, values.faults)
+    }
+
+    /// Whether no limit of sessions holds for this address. Those who speak for others are counted when they have said
+    /// for whom.
+    pub fn is_exempt(&self, client: IpAddr) -> bool {
+        let networks = [&self.rates.exempt, &self.proxies.networks, &self.xclient_networks];
+        networks.iter().any(|networks| networks.contains(client))
     }
 
     /// Largest message in bytes; the greatest number if there is no limit.

@@ -219,6 +219,18 @@ pub const TABLE: &[Setting] = table! {
         "The bits by which IPv4 and IPv6 addresses count as one network for the rates.";
     "rate_exempt", Networks, "(none)", "127.0.0.0/8":
         "The clients for whom no rate holds, nor a limit of sessions per address or network. No rate holds for relay clients.";
+    "proxy_networks", Networks, "(none)", "192.0.2.80":
+        "The proxies whose connections begin with a PROXY header; no limit of sessions holds for a proxy itself.";
+    "proxy_ports", List, "(all)", "2525 10465":
+        "The local ports at which connections from proxy_networks begin with a PROXY header.";
+    "proxy_timeout", WAIT, "5", "10":
+        "How long to wait for the PROXY header of a connection.";
+    "xclient_networks", Networks, "(none)", "192.0.2.80":
+        "The servers that may speak for other clients by XCLIENT; no rate or limit of sessions holds for them.";
+    "xclient_login", Flag, "0", "1":
+        "Let a client send to anybody if XCLIENT names its LOGIN.";
+    "xforward_networks", Networks, "(none)", "192.0.2.80":
+        "The servers that may tell by XFORWARD of the clients whose mail they pass on.";
     "bare_newlines", Networks, "(none)", "192.0.2.0/24":
         "The clients that may send CR or LF alone in a message, which are then made CRLF.";
     "allow_underscore_domains", Flag, "1", "0":

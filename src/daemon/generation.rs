@@ -349,6 +349,7 @@ impl Service for Generation {
             pre_connection: true,
             reverse_name: self.reverse_name,
             tls,
+            lmtp: false,
         };
         // the pid names the session as long as it is the only one of the process
         let number = match connection.company {
@@ -381,7 +382,7 @@ impl Service for Generation {
     }
 
     fn is_exempt(&self, client: IpAddr) -> bool {
-        self.services.lookup.settings().rates.exempt.contains(client)
+        self.services.lookup.settings().is_exempt(client) || self.chain.is_proxy(client)
     }
 
     fn last_words(&self) -> Vec<u8> {

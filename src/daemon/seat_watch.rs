@@ -3,13 +3,14 @@
 use std::cell::Cell;
 use std::fmt::{self, Write};
 use std::hash::Hasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::prefork::{self, Leave, Notice, Outcome};
-use crate::session::{Mark, Ruling, Stage, Tally, Watch};
+use crate::session::{Company, Mark, Refused, Ruling, Stage, Tally, Watch};
 
+use super::farewell;
 use super::gauge::Gauge;
 
 /// A word in capitals, as commands are written.
@@ -26,7 +27,7 @@ pub(super) struct SeatWatch {
     gauge: Arc<Gauge>,
     notice: Notice,
     /// The client, if the process is all its own and named for it.
-    only: Option<IpAddr>,
+    only: Cell<Option<IpAddr>>,
     /// What has come of the session so far.
     outcome: Cell<Outcome>,
 }
@@ -37,7 +38,7 @@ impl SeatWatch {
         SeatWatch {
             gauge,
             notice,
-            only,
+            only: Cell::new(only),
             outcome: Cell::default(),
         }
     }
@@ -59,7 +60,7 @@ impl Drop for SeatWatch {
 impl Watch for SeatWatch {
     fn stage(&self, stage: Stage) {
         self.notice.set_stage(stage as u16 + 1, Instant::now());
-        if let Some(ip) = self.only {
+        if let Some(ip) = self.only.get() {
             prefork::title(format_args!("qpsmtpd worker [{ip}] {}", Loud(stage.word())));
         }
     }
@@ -100,6 +101,22 @@ impl Watch for SeatWatch {
 
     fn decided(&self) {
         self.notice.set_message(0);
+    }
+
+    fn moved(&self, to: SocketAddr, exempt: bool) -> Result<Company, Refused> {
+        match self.notice.move_to(to, exempt) {
+            Ok(others) => {
+                self.only.set(self.only.get().map(|_| to.ip()));
+                Ok(Company {
+                    same: others.same_address + 1,
+                    all: others.all + 1,
+                })
+            }
+            Err(why) => Err(Refused {
+                reply: farewell::refusal(why),
+                why: format!("refused {}: {why}", to.ip()),
+            }),
+        }
     }
 
     fn is_dismissed(&self) -> bool {

@@ -45,6 +45,7 @@ pub fn single(config: Option<&Path>, reverse_name: bool) -> ExitCode {
         pre_connection: false,
         reverse_name: reverse_name && !named,
         // without a certificate of ours, the super-server may have dealt with it
+        lmtp: false,
         tls: peer.local_port == SUBMISSIONS && generation.services.tls.is_some(),
     };
     let wire = PolledWire::new(stdio, Arc::new(net::NoEnding));

@@ -208,8 +208,8 @@ impl Server {
         let group = tls.negotiated_key_exchange_group();
         let exported = tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""));
         Tls {
-            version,
-            cipher: suite.map_or("unknown", |suite| suite_name(suite.suite())),
+            version: version.into(),
+            cipher: suite.map_or("unknown", |suite| suite_name(suite.suite())).into(),
             group: group.map(|group| format!("{:?}", group.name())),
             sni: tls.server_name().map(str::to_owned),
             client: tls.peer_certificates().and_then(|chain| self.clients.facts(chain)),

@@ -4,6 +4,7 @@
 //! ends a session and never passes silently: its argument `on_error` decides.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -131,6 +132,11 @@ impl Chain {
     pub fn tls_plan(&self) -> Option<(&Loaded, &TlsPlan)> {
         let mut plans = self.plugins.iter();
         plans.find_map(|loaded| Some((loaded, loaded.plugin.tls_plan()?)))
+    }
+
+    /// Whether a plugin wants connections from this address to begin with a PROXY header.
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.plugins.iter().any(|loaded| loaded.plugin.is_proxy(peer))
     }
 
     /// Whether any plugin serves a hook.

@@ -1,5 +1,6 @@
 //! Hooks, and the events that plugins are asked about (catalogue 1.2, 1.3).
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::config::Lines;
@@ -375,6 +376,11 @@ pub trait Plugin: Send + Sync {
     /// whose users do not all have what it needs, or that go by a certificate. Asked at each EHLO and AUTH.
     fn offers(&self, _s: &Session, _mechanism: &str) -> bool {
         true
+    }
+
+    /// Whether connections from this address begin with a PROXY header because the plugin wants it so.
+    fn is_proxy(&self, _peer: IpAddr) -> bool {
+        false
     }
 
     /// Directories that the plugin writes into and that are made, for the daemon's user, when it starts.

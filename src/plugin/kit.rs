@@ -200,6 +200,11 @@ impl Kit {
         self.chain.tls_plan().map(|(_, plan)| plan.clone())
     }
 
+    /// Whether the plugin wants connections from this address to begin with a PROXY header.
+    pub fn is_proxy(&self, ip: &str) -> bool {
+        ip.parse().is_ok_and(|ip| self.chain.is_proxy(ip))
+    }
+
     /// The directories that the plugin wants to be made at the start.
     pub fn owned_dirs(&self) -> Vec<std::path::PathBuf> {
         self.chain.owned_dirs()

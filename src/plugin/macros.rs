@@ -20,13 +20,13 @@
 ///
 /// Optional parts, in this order: `files ["badhelo"]` names the configuration files it reads; `state { cache:
 /// Cached<Rules> }` adds fields that start as their `Default`; `hooks [...]`; `with [setup, start, owned_dirs,
-/// logs_up_to, needs, takes, tls_plan, offers]` names further methods: `fn setup(&mut self, at: &mut Loading) -> Result<(), String>` runs once
+/// logs_up_to, needs, takes, tls_plan, offers, is_proxy]` names further methods: `fn setup(&mut self, at: &mut Loading) -> Result<(), String>` runs once
 /// after the arguments, `fn start(&self) -> Result<(), String>` before the daemon serves (not at a check), `fn
 /// owned_dirs(&self) -> Vec<PathBuf>` names directories to be made for the daemon's user, `fn logs_up_to(&self) ->
 /// Level` bounds what a logging plugin takes, `fn needs(&self) -> Needs` names what it uses of the machine, `fn
 /// takes(&self) -> Extensions` says which extensions a plugin that queues can keep, `fn tls_plan(&self)
 /// -> Option<&TlsPlan>` says how TLS is to be offered, `fn offers(&self, s: &Session, mechanism: &str) -> bool` which
-/// mechanisms of AUTH.
+/// mechanisms of AUTH, `fn is_proxy(&self, peer: IpAddr) -> bool` from whom connections begin with a PROXY header.
 #[macro_export]
 macro_rules! plugin {
     (
@@ -145,6 +145,9 @@ macro_rules! plugin {
     };
     (@method offers) => {
         fn offers(&self, s: &$crate::plugin::Session, mechanism: &str) -> bool { Self::offers(self, s, mechanism) }
+    };
+    (@method is_proxy) => {
+        fn is_proxy(&self, peer: std::net::IpAddr) -> bool { Self::is_proxy(self, peer) }
     };
     (@method logs_up_to) => {
         fn logs_up_to(&self) -> $crate::plugin::Level { Self::logs_up_to(self) }

@@ -67,7 +67,8 @@ pub use crate::session::stores::{Bound, Database, DirectoryLogin};
 pub use crate::session::tls::{Ask, AskAt, SUITES as TLS_SUITES, TlsPlan};
 pub use crate::session::trust::{ClientTls, RemoteTls, Roots, Tlsa, Trust, fingerprint};
 pub use crate::session::{
-    ClientCertificate, Hello, HelloKind, Notes, Peer, Recipient, Session, Tls, Transaction, Verdict,
+    ClientCertificate, Forwarded, Hello, HelloKind, Notes, Peer, Proxied, RcptOutcome, Recipient, Session, Tls,
+    Transaction, Verdict,
 };
 pub use crate::{debug, error, info, notice, plugin, warning};
 pub use memchr::memchr;

@@ -17,7 +17,7 @@ use super::Fallen;
 use super::house::Gate;
 use super::keepsake::{Keepsake, Left, keep, moment, sign_of_hashes};
 use super::pool::Present;
-use super::seat::{Census, Client, Doing, Grouping, Limits, PATIENCE, Seat, admit};
+use super::seat::{Census, Client, Doing, Grouping, Limits, PATIENCE, Seat, admit, readmit};
 use super::sys::Shared;
 
 pub(super) use row::{Order, Row, State};
@@ -290,6 +290,17 @@ impl Board {
     /// The seats that have been used since their workers were born; rows are read when their turn comes.
     fn used_seats(&self) -> impl Iterator<Item = &Seat> {
         self.used_rows().flat_map(|(row, _)| self.used(row))
+    }
+
+    /// Lets the client of a seat that is taken stay as the one it has turned out to be, or not.
+    pub(super) fn move_to(&self, (row, place): (usize, usize), peer: SocketAddr, limits: Limits) -> Census {
+        let seat = self.seat(row, place);
+        let tickets = &self.head[0].tickets;
+        let census = readmit(seat, self.used_seats(), tickets, self.group, peer, limits);
+        if !census.admitted() {
+            self.head[0].refused.fetch_add(1, SeqCst);
+        }
+        census
     }
 
     /// Lets a client take a seat, or not; the seat is free again when the result is dropped.

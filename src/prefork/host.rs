@@ -9,7 +9,7 @@ use nix::unistd::getpid;
 use super::board::Taken;
 use super::house::Gate;
 use super::post::{LEFT, Post};
-use super::{Connection, Level, Log, Plan, Service};
+use super::{Bounds, Connection, Level, Log, Plan, Service};
 
 /// A connection that has a seat.
 pub(super) struct Arrival<'a> {
@@ -29,6 +29,7 @@ pub(super) struct Terms {
     limit: u32,
     most: u32,
     sessions: u32,
+    bounds: Bounds,
 }
 
 impl Terms {
@@ -37,6 +38,7 @@ impl Terms {
             limit: plan.limit_per_address(),
             most: plan.most_sessions(),
             sessions: plan.sessions,
+            bounds: plan.bounds(),
         }
     }
 }
@@ -68,7 +70,7 @@ impl Host<'_> {
             local,
             listener,
             seat: taken.seat,
-            notice: self.post.notice(place, census.ticket),
+            notice: self.post.notice(place, census.ticket, self.plan.bounds),
             number: census.ticket,
             same_address: census.same + 1,
             limit: self.plan.limit,

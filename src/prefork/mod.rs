@@ -47,6 +47,7 @@ mod upgrade;
 mod user;
 mod worker;
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -62,10 +63,10 @@ pub use inherit::{Inherited, inherited};
 pub use keepsake::{Keepsake, Left};
 pub use listen::Listen;
 pub use master::run;
-pub use post::{Leave, Notice};
+pub use post::{Leave, Notice, Others};
 pub use rates::{Counted, Limit, Rates};
+use seat::{Bound, Grouping, Limits};
 pub use seat::{Doing, Occupant, Seat};
-use seat::{Grouping, Limits};
 pub use title::title;
 pub use user::home_of_server;
 
@@ -327,14 +328,11 @@ impl Plan {
         self.children.saturating_mul(self.sessions.max(1))
     }
 
-    /// The limits that hold for a client.
-    fn limits(&self, exempt: bool) -> Limits {
-        let set = |limit: u32| (limit > 0).then_some(limit);
-        let unless_exempt = |limit: u32| set(limit).filter(|_| !exempt);
-        Limits {
-            address: unless_exempt(self.max_from_ip),
-            network: unless_exempt(self.max_from_net),
-            listener: set(self.max_per_listener),
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            address: self.max_from_ip,
+            network: self.max_from_net,
+            listener: self.max_per_listener,
         }
     }
 
@@ -343,6 +341,54 @@ impl Plan {
         match self.max_from_ip {
             0 => self.most_sessions(),
             limit => limit,
+        }
+    }
+}
+
+/// The limits of sessions at a time; 0 is none.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bounds {
+    address: u32,
+    network: u32,
+    listener: u32,
+}
+
+impl Bounds {
+    /// Those that hold for a client.
+    fn limits(self, exempt: bool) -> Limits {
+        let set = |limit: u32| (limit > 0).then_some(limit);
+        let unless_exempt = |limit: u32| set(limit).filter(|_| !exempt);
+        Limits {
+            address: unless_exempt(self.address),
+            network: unless_exempt(self.network),
+            listener: set(self.listener),
+        }
+    }
+
+    /// Why a client is sent away for one of them.
+    fn refusal(self, bound: Bound, ip: IpAddr) -> Refusal {
+        match bound {
+            Bound::Address => Refusal::PerAddress {
+                ip,
+                limit: self.address,
+            },
+            Bound::Network => Refusal::PerNetwork {
+                ip,
+                limit: self.network,
+            },
+            Bound::Listener => Refusal::PerListener { limit: self.listener },
+        }
+    }
+}
+
+/// The limit, as the log names it; nothing for refusals that are about no limit.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::PerAddress { limit, .. } => write!(f, "limit max-from-ip {limit}"),
+            Refusal::PerNetwork { limit, .. } => write!(f, "limit max-from-net {limit}"),
+            Refusal::PerListener { limit } => write!(f, "limit max-per-listener {limit}"),
+            Refusal::ShuttingDown | Refusal::Paused => Ok(()),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! master nothing. The end of the line tells either that the other is dead.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::board::{Board, Order, Row};
 use super::canary::Outcome;
 use super::last_words;
 use super::seat::{Doing, Seat};
+use super::{Bounds, Refusal};
 
 /// What a worker sends when it has begun its first session.
 pub(super) const GROWN: u8 = b'g';
@@ -44,6 +46,15 @@ pub enum Leave {
     Dismissed,
 }
 
+/// How many sessions there are besides one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Others {
+    /// Of the same address (IPv6: network).
+    pub same_address: u32,
+    /// In all.
+    pub all: u32,
+}
+
 /// How a session learns that the daemon wants it to end: two descriptors to poll beside the client's, and a
 /// state to read when one of them has become readable.
 #[derive(Clone)]
@@ -51,6 +62,7 @@ pub struct Notice {
     post: Arc<Post>,
     place: usize,
     ticket: u64,
+    bounds: Bounds,
 }
 
 impl Notice {
@@ -81,6 +93,23 @@ impl Notice {
     /// The row of the worker in the scoreboard, 0 for the first.
     pub fn row(&self) -> usize {
         self.post.row
+    }
+
+    /// The client is another than the connection showed, and is counted as that one from now on; the limits per address
+    /// and per network hold for it unless it is `exempt`.
+    ///
+    /// # Errors
+    /// The limit that keeps it out; it is not counted any more.
+    pub fn move_to(&self, peer: SocketAddr, exempt: bool) -> Result<Others, Refusal> {
+        let (post, at) = (&self.post, (self.post.row, self.place));
+        let census = post.board.move_to(at, peer, self.bounds.limits(exempt));
+        match census.exceeded {
+            Some(bound) => Err(self.bounds.refusal(bound, peer.ip())),
+            None => Ok(Others {
+                same_address: census.same,
+                all: census.all,
+            }),
+        }
     }
 
     /// Says what the session is at from this moment on.
@@ -137,11 +166,12 @@ pub(super) struct Post {
 
 impl Post {
     /// What the session of this ticket in this seat of the worker gets.
-    pub(super) fn notice(self: &Arc<Self>, place: usize, ticket: u64) -> Notice {
+    pub(super) fn notice(self: &Arc<Self>, place: usize, ticket: u64, bounds: Bounds) -> Notice {
         Notice {
             post: Arc::clone(self),
             place,
             ticket,
+            bounds,
         }
     }
 
@@ -198,7 +228,7 @@ mod tests {
             row,
             grace,
         });
-        let notice = post.notice(0, 1);
+        let notice = post.notice(0, 1, Bounds::default());
         assert_eq!(notice.state(), Leave::No);
         board.give(0, Order::Now, Instant::now());
         board.give(1, Order::Retire, Instant::now());
@@ -230,7 +260,7 @@ mod tests {
             row,
             grace,
         });
-        let notice = post.notice(0, 1);
+        let notice = post.notice(0, 1, Bounds::default());
         notice.woken();
         assert_eq!(notice.state(), Leave::No);
         (&far).write_all(b"!").unwrap();

@@ -8,7 +8,7 @@ use std::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
 };
 
-pub(super) use admission::{Bound, Census, Client, Grouping, Limits, PATIENCE, admit};
+pub(super) use admission::{Bound, Census, Client, Grouping, Limits, PATIENCE, admit, readmit};
 
 /// Nobody sits here.
 const FREE: u64 = 0;
@@ -18,6 +18,8 @@ const ARRIVING: u64 = 1;
 const WAITING: u64 = 2;
 /// The session is on.
 const ADMITTED: u64 = 3;
+/// The session is on, and its client turns out to be another; whether that one may come in is not decided.
+const MOVING: u64 = 4;
 
 /// One session's entry in the scoreboard. Only the worker that owns it writes it, except that the
 /// master clears it after that worker's death.
@@ -33,6 +35,9 @@ pub struct Seat {
     low: AtomicU64,
     /// The peer's port in the lower 16 bits, above them that of the listener it came by.
     port: AtomicU64,
+    /// The session's number, the ticket with which it came; the ticket is another when the client has turned out to be
+    /// another.
+    number: AtomicU64,
     /// When the session began, milliseconds since the scoreboard was made.
     since: AtomicU64,
     /// What the session is at, and since when; see [`Doing`].
@@ -83,15 +88,15 @@ impl Seat {
     pub fn occupant(&self) -> Option<Occupant> {
         loop {
             let word = self.word.load(SeqCst);
-            if word & 0xff != ADMITTED {
+            if !matches!(word & 0xff, ADMITTED | MOVING) {
                 return None;
             }
             let ip = Ipv6Addr::from_bits(self.address()).to_canonical();
             let port = self.port.load(SeqCst) as u16;
-            let since = self.since.load(SeqCst);
+            let (number, since) = (self.number.load(SeqCst), self.since.load(SeqCst));
             if self.word.load(SeqCst) == word {
                 return Some(Occupant {
-                    number: word >> 8,
+                    number,
                     peer: SocketAddr::new(ip, port),
                     since,
                 });

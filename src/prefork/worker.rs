@@ -234,7 +234,7 @@ impl Worker {
             refuse(stream, &self.service.refusal(Refusal::ShuttingDown, number));
             return Ok(None);
         }
-        let limits = self.plan.limits(self.service.is_exempt(peer.ip()));
+        let limits = self.plan.bounds().limits(self.service.is_exempt(peer.ip()));
         let taken = self
             .post
             .board
@@ -288,21 +288,8 @@ impl Worker {
     /// Tells a client which limit keeps it out, and the log.
     fn send_away(&self, stream: TcpStream, (peer, listener): (SocketAddr, usize), bound: Bound, log: Log<'_>) {
         let ip = peer.ip();
-        let (why, name, limit) = match bound {
-            Bound::Address => {
-                let limit = self.plan.max_from_ip;
-                (Refusal::PerAddress { ip, limit }, "max-from-ip", limit)
-            }
-            Bound::Network => {
-                let limit = self.plan.max_from_net;
-                (Refusal::PerNetwork { ip, limit }, "max-from-net", limit)
-            }
-            Bound::Listener => {
-                let limit = self.plan.max_per_listener;
-                (Refusal::PerListener { limit }, "max-per-listener", limit)
-            }
-        };
-        log(Level::Info, &format!("refused {ip}: limit {name} {limit}"));
+        let why = self.plan.bounds().refusal(bound, ip);
+        log(Level::Info, &format!("refused {ip}: {why}"));
         refuse(stream, &self.service.refusal(why, listener));
     }
 

@@ -92,16 +92,25 @@ impl Channel {
     }
 
     /// Encrypts the connection. What has been read and not been consumed is thrown away: whoever put it in between
-    /// must not have it taken for the client's words (RFC 3207 4.2).
+    /// must not have it taken for the client's words (RFC 3207 4.2). Only where TLS comes `first` it is the beginning
+    /// of the handshake.
     ///
     /// # Errors
     /// Why it came to nothing; the connection is closed then.
-    pub fn encrypt(&mut self, with: &dyn Encrypt, local: (Option<IpAddr>, u16)) -> Result<Tls, String> {
+    pub fn encrypt(&mut self, with: &dyn Encrypt, local: (Option<IpAddr>, u16), first: bool) -> Result<Tls, String> {
         self.wire.seal();
         self.flush().map_err(|why| why.to_string())?;
+        let early = if first {
+            self.input.buffered().to_vec()
+        } else {
+            Vec::new()
+        };
         self.input.clear();
         let deadline = (Instant::now() + self.patience.min(HANDSHAKE)).min(self.ends);
-        let clear = std::mem::replace(&mut self.wire, Box::new(Closed));
+        let mut clear = std::mem::replace(&mut self.wire, Box::new(Closed));
+        if !early.is_empty() {
+            clear = Box::new(Ahead { early, wire: clear });
+        }
         let (wire, facts) = with.accept(clear, local, deadline)?;
         self.wire = wire;
         Ok(facts)
@@ -121,6 +130,12 @@ impl Channel {
     pub fn fill(&mut self, bulk: bool) -> Heard {
         let deadline = self.deadline();
         self.fill_by(bulk, deadline)
+    }
+
+    /// Reads more into the buffer, if it comes before the deadline.
+    pub fn fill_before(&mut self, deadline: Instant) -> Heard {
+        let deadline = deadline.min(self.ends);
+        self.fill_by(false, deadline)
     }
 
     fn fill_by(&mut self, bulk: bool, deadline: Instant) -> Heard {
@@ -263,6 +278,30 @@ impl Channel {
         self.output.clear();
         self.output.shrink_to(OUTPUT);
         sent
+    }
+}
+
+/// A wire from which something has been read already.
+struct Ahead {
+    early: Vec<u8>,
+    wire: Box<dyn Wire>,
+}
+
+impl Wire for Ahead {
+    fn read(&mut self, buffer: &mut [u8], deadline: Instant, busy: bool) -> io::Result<Heard> {
+        if self.early.is_empty() {
+            return self.wire.read(buffer, deadline, busy);
+        }
+        let count = buffer.len().min(self.early.len());
+        buffer[..count].copy_from_slice(&self.early[..count]);
+        self.early.drain(..count);
+        Ok(Heard::Bytes(count))
+    }
+    fn write(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
+        self.wire.write(bytes, deadline)
+    }
+    fn seal(&mut self) {
+        self.wire.seal();
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::channel::{Channel, Pending};
 use super::remote::{Lost, Remote, Target};
 use super::services::Services;
-use super::{Hello, Karma, Login, Mark, Naughty, Notes, Peer, Tls, Transaction, Watch};
+use super::{Forwarded, Hello, Karma, Login, Mark, Naughty, Notes, Peer, Proxied, Tls, Transaction, Watch};
 use crate::config::{Lines, Map, Settings};
 use crate::log::{Level, Record};
 use crate::mail::{Address, Header, Message, Reply, Status};
@@ -54,6 +54,12 @@ pub struct Session {
     pub hello: Option<Hello>,
     /// Facts of TLS, if the connection is encrypted.
     pub tls: Option<Tls>,
+    /// Whether LMTP is spoken with it, and not SMTP.
+    pub lmtp: bool,
+    /// What a proxy told of the connection.
+    pub proxied: Option<Proxied>,
+    /// What a server that passes mail on told of its client.
+    pub forwarded: Option<Forwarded>,
     /// What came of AUTH.
     pub login: Login,
     /// Whether it may send to anybody.
@@ -92,6 +98,8 @@ pub struct Session {
     /// Who watches the session, if anyone does.
     pub watch: Option<Box<dyn Watch>>,
     pub(crate) channel: Channel,
+    /// How often each reply is sent: in LMTP, once for each recipient when the message is decided.
+    pub(crate) replies: usize,
     pub(crate) context: Context,
     services: Arc<Services>,
 }
@@ -103,6 +111,9 @@ impl Session {
             peer,
             hello: None,
             tls: None,
+            lmtp: false,
+            proxied: None,
+            forwarded: None,
             login: Login::default(),
             relay_client: false,
             recipient_suffix: String::new(),
@@ -122,6 +133,7 @@ impl Session {
             settings,
             watch: None,
             channel,
+            replies: 1,
             context: Context::default(),
             services,
         }
@@ -250,7 +262,9 @@ impl Session {
             text: format_args!("{code} {first}"),
         };
         self.services.log(&record, 0);
-        reply.write_to(self.channel.output());
+        for _ in 0..self.replies {
+            reply.write_to(self.channel.output());
+        }
     }
 
     /// Writes raw bytes to the client: for plugins that answer for themselves (verdict DONE). Lines end CRLF.

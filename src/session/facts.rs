@@ -1,8 +1,8 @@
 //! The single facts about a client that many plugins share.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::Verdict;
+use super::{Local, Verdict};
 
 /// Who is at the other end (catalogue 1.6).
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct Peer {
     pub local_port: u16,
     /// The name of that address, where a super-server told it.
     pub local_host: Option<String>,
+    /// Who it is, if it came by a unix socket of this machine; its address is then 127.0.0.1.
+    pub local: Option<Local>,
     /// remote_host: the reverse name, `Unknown` or `[ip]` without one.
     pub host: String,
     /// remote_info: `ident@host`, or the host.
@@ -41,6 +43,7 @@ impl Peer {
             local_ip: None,
             local_port: 0,
             local_host: None,
+            local: None,
             host: "Unknown".to_owned(),
             info: "Unknown".to_owned(),
             sessions: 1,
@@ -48,6 +51,31 @@ impl Peer {
             all_sessions: 1,
             max_all_sessions: 0,
         }
+    }
+
+    /// Somebody who has connected to a unix socket.
+    pub fn at_socket(local: Local) -> Peer {
+        Peer {
+            local: Some(local),
+            host: "unix".to_owned(),
+            info: format!("uid{}@unix", local.uid),
+            ..Peer::new(Ipv4Addr::LOCALHOST.into())
+        }
+    }
+
+    /// It is at this address, as someone we trust has told.
+    pub fn turn_into(&mut self, client: SocketAddr) {
+        (self.ip, self.port, self.local) = (client.ip().to_canonical(), client.port(), None);
+        self.forget_host();
+    }
+
+    /// Its name is not known any more. Where nobody looks for names, the address stands for them.
+    pub fn forget_host(&mut self) {
+        self.host = match self.host.starts_with('[') {
+            true => format!("[{}]", self.ip),
+            false => "Unknown".to_owned(),
+        };
+        self.info.clone_from(&self.host);
     }
 
     /// Takes a reverse name, reduced to the characters of host names (catalogue 1.6).

@@ -1,6 +1,7 @@
 //! Encryption as the session sees it: what is wanted, who makes an encrypted wire of a clear one, and what is then
 //! known. Nothing here knows how it is done.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -10,10 +11,10 @@ use super::wire::Wire;
 /// Facts of an encrypted connection.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub version: &'static str,
+    /// `TLSv1.2` or `TLSv1.3`; what a proxy says, if that speaks TLS with the client.
+    pub version: Cow<'static, str>,
     /// The cipher suite, by the name OpenSSL has for it.
-    pub cipher: &'static str,
+    pub cipher: Cow<'static, str>,
     /// The group of the key exchange: `X25519MLKEM768`. None for a resumed session of TLS 1.2.
     pub group: Option<String>,
     /// SNI: the name by which the client called us. Client data.
@@ -31,7 +32,8 @@ pub struct ClientCertificate {
     pub subject: String,
     /// Names and mail addresses in it. Client data unless verified.
     pub names: Vec<String>,
-    /// SHA-256 over the certificate, in hexadecimal with colons, as `openssl x509 -fingerprint -sha256` shows it.
+    /// SHA-256 over the certificate, in hexadecimal with colons, as `openssl x509 -fingerprint -sha256` shows it; empty
+    /// if only a proxy has seen it.
     pub fingerprint: String,
     /// Whether one of our CAs vouches for it.
     pub verified: bool,

@@ -1,11 +1,13 @@
 //! A mail transaction: from MAIL to the answer after the data, or to its reset (RFC 5321 3.3).
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::Notes;
-use crate::mail::{Address, MailOptions, Message, Params, RcptOptions, Spool};
+use super::{Notes, Verdict};
+use crate::mail::{Address, MailOptions, Message, Params, RcptOptions, Spool, Status};
 
 /// One accepted recipient.
 #[derive(Debug)]
@@ -16,6 +18,17 @@ pub struct Recipient {
     pub params: Params,
     /// Those that the core knows, checked.
     pub options: RcptOptions,
+}
+
+/// What became of the message for one recipient.
+#[derive(Clone, Debug)]
+pub struct RcptOutcome {
+    /// [`Verdict::Ok`] if it has the message, else one that refuses.
+    pub verdict: Verdict,
+    /// The enhanced status code, if the plugin knows one.
+    pub status: Option<Status>,
+    /// Words for the client; empty for the usual ones.
+    pub text: Cow<'static, str>,
 }
 
 /// The envelope, and the message as it comes in.
@@ -40,6 +53,8 @@ pub struct Transaction {
     pub started: SystemTime,
     /// Bytes of the message as stored, before anything was added.
     pub data_size: u64,
+    /// What became of it for single recipients, by their place in `recipients`; see [`Transaction::settle`].
+    pub outcomes: BTreeMap<usize, RcptOutcome>,
     /// Files and directories that vanish with the transaction.
     pub temporary: Vec<PathBuf>,
 }
@@ -58,8 +73,16 @@ impl Transaction {
             results: Vec::new(),
             started,
             data_size: 0,
+            outcomes: BTreeMap::new(),
             temporary: Vec::new(),
         }
+    }
+
+    /// Says what became of the message for one recipient, by its place in `recipients`. A plugin that queues may do so
+    /// before it answers; its answer holds for the others. LMTP tells each recipient; in SMTP, where there is one reply
+    /// for all, a recipient that failed makes the client try again.
+    pub fn settle(&mut self, number: usize, outcome: RcptOutcome) {
+        self.outcomes.insert(number, outcome);
     }
 }
 

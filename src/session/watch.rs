@@ -3,6 +3,7 @@
 //! A process that serves one session has no watcher. Everything here is called often and must cost next to nothing.
 
 use std::hash::Hasher;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Session;
@@ -107,6 +108,24 @@ table! {
 /// A plugin at a hook, as the watcher numbers them; 0 for none.
 pub type Mark = u16;
 
+/// How many sessions there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Company {
+    /// Of the same address (IPv6: network), this one included.
+    pub same: u32,
+    /// In all.
+    pub all: u32,
+}
+
+/// A client that has too many sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The whole reply.
+    pub reply: Vec<u8>,
+    /// Words for the log.
+    pub why: String,
+}
+
 /// Someone who watches a session.
 pub trait Watch: Send {
     /// The session is at something else now.
@@ -119,6 +138,12 @@ pub trait Watch: Send {
     fn rests(&self);
     /// Something happened so many times.
     fn count(&self, what: Tally, by: u64);
+    /// The client is another than it seemed; it is counted as that one from now on. For one that is `exempt` no limit
+    /// of sessions holds.
+    ///
+    /// # Errors
+    /// It has too many sessions, and is not counted any more.
+    fn moved(&self, to: SocketAddr, exempt: bool) -> Result<Company, Refused>;
     /// Whether an operator wants this client to go.
     fn is_dismissed(&self) -> bool;
     /// A message, which `parts` puts into a hasher, begins to be decided. Returns its fingerprint, and whether

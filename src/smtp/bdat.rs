@@ -48,7 +48,11 @@ impl Dialogue<'_> {
         self.s.show(Stage::Data);
         self.s.channel.set_busy(true);
         self.s.channel.set_patience(self.s.settings.timeout);
+        if part.last {
+            self.answer_each();
+        }
         let flow = self.take_part(part);
+        self.s.replies = 1;
         self.s.channel.set_patience(self.s.settings.timeoutsmtpd);
         if part.last || self.code >= 300 || flow != Flow::Continue {
             self.tally(flow);

@@ -58,9 +58,10 @@ impl Rule {
     }
 }
 
-static RULES: [Rule; 20] = [
+static RULES: [Rule; 23] = [
     rule(Verb::Ehlo, Needs::Nothing, |d, rest| d.hello(HelloKind::Ehlo, rest)).waits(),
     rule(Verb::Helo, Needs::Nothing, |d, rest| d.hello(HelloKind::Helo, rest)).waits(),
+    rule(Verb::Lhlo, Needs::Nothing, |d, rest| d.hello(HelloKind::Ehlo, rest)).waits(),
     rule(Verb::Mail, Needs::Hello, |d, rest| d.mail(rest)),
     rule(Verb::Rcpt, Needs::Sender, |d, rest| d.rcpt(rest)),
     rule(Verb::Data, Needs::Recipient, |d, _| d.data()).waits().bare(),
@@ -72,6 +73,8 @@ static RULES: [Rule; 20] = [
     rule(Verb::Help, Needs::Nothing, |d, rest| d.help(rest)),
     rule(Verb::StartTls, Needs::Nothing, |d, rest| d.starttls(rest)).waits(),
     rule(Verb::Auth, Needs::Nothing, |d, rest| d.auth(rest)).waits(),
+    rule(Verb::Xclient, Needs::Nothing, |d, rest| d.xclient(rest)).waits(),
+    rule(Verb::Xforward, Needs::Nothing, |d, rest| d.xforward(rest)),
     rule(Verb::Quit, Needs::Nothing, |d, _| d.quit()).bare(),
     // these are commands, and not rubbish, but nobody has to have them (RFC 5321 4.2.4, RFC 1985 4)
     rule(Verb::Expn, Needs::Nothing, |d, _| d.not_implemented()),
@@ -93,10 +96,13 @@ pub fn is_known(command: &Command<'_>) -> bool {
 
 /// Checks a command against the table and runs it.
 pub fn run(d: &mut Dialogue<'_>, command: &Command<'_>) -> Flow {
-    // AUTH is no command before a reply to EHLO has offered it (catalogue 1.4)
-    let served = |rule: &&Rule| rule.verb == command.verb && (rule.verb != Verb::Auth || d.knows_auth());
+    let served = |rule: &&Rule| rule.verb == command.verb && d.serves(rule.verb);
     let Some(rule) = RULES.iter().find(served) else {
-        return d.unrecognized(command);
+        return match command.verb {
+            // so that both sides learn of the mistake (RFC 2033 4.1)
+            Verb::Ehlo | Verb::Helo => d.say(say(500, (5, 1), "this is LMTP, please say LHLO")),
+            _ => d.unrecognized(command),
+        };
     };
     if let Some(flow) = d.out_of_turn(rule.waits) {
         return flow;
@@ -113,10 +119,22 @@ pub fn run(d: &mut Dialogue<'_>, command: &Command<'_>) -> Flow {
 }
 
 impl Dialogue<'_> {
+    /// Whether a command of the table is one in this session.
+    fn serves(&self, verb: Verb) -> bool {
+        match verb {
+            // not before a reply to EHLO has offered it (catalogue 1.4)
+            Verb::Auth => self.knows_auth(),
+            Verb::Lhlo => self.s.lmtp,
+            Verb::Ehlo | Verb::Helo => !self.s.lmtp,
+            _ => true,
+        }
+    }
+
     /// What should have come first.
     pub(super) fn lacks(&self, needs: Needs) -> Option<&'static str> {
         let transaction = self.s.transaction.as_ref();
         match needs {
+            Needs::Hello if self.s.hello.is_none() && self.s.lmtp => Some("please say LHLO first"),
             Needs::Hello if self.s.hello.is_none() => Some("please say HELO or EHLO first"),
             Needs::Sender | Needs::Recipient if transaction.is_none() => Some("please use MAIL first"),
             Needs::Recipient if transaction.is_some_and(|one| one.recipients.is_empty()) => {
@@ -148,22 +166,14 @@ impl Dialogue<'_> {
         if host.contains(|c: char| c.is_control()) {
             return self.say(say(501, (5, 4), "the host name has a control character in it"));
         }
-        if self.s.hello.is_some() && self.s.settings.strict_hello {
+        // what XCLIENT has said is no greeting of this client's own
+        if self.s.hello.is_some() && !self.hello_was_told && self.s.settings.strict_hello {
             return self.say(say(503, (5, 1), "you have said hello already"));
         }
-        let before = self.s.hello.take();
-        self.s.capabilities.clear();
-        let decision = match kind {
-            HelloKind::Ehlo => self.ask(Event::Ehlo { host: &host }),
-            HelloKind::Helo => self.ask(Event::Helo { host: &host }),
-        };
-        if decision.verdict.denies() || is_done(&decision) {
-            // a greeting that is refused changes nothing (RFC 5321 4.1.4)
-            self.s.hello = before;
-            return self.answer(hook, decision, "");
+        if let Some(flow) = self.refuse_hello(kind, host) {
+            return flow;
         }
-        self.reset_transaction();
-        self.s.hello = Some(Hello { kind, host });
+        self.hello_was_told = false;
         let peer = &self.s.peer;
         let mut text = format!("{} Hi {} [{}]", self.s.settings.me, peer.info, peer.ip);
         if kind == HelloKind::Ehlo {
@@ -172,8 +182,28 @@ impl Dialogue<'_> {
         self.answer(hook, Decision::bare(Verdict::Ok), &text)
     }
 
+    /// Asks about a greeting and takes it, or refuses it.
+    pub(super) fn refuse_hello(&mut self, kind: HelloKind, host: String) -> Option<Flow> {
+        let before = self.s.hello.take();
+        self.s.capabilities.clear();
+        let (hook, event) = match kind {
+            HelloKind::Ehlo => (Hook::ehlo, Event::Ehlo { host: &host }),
+            HelloKind::Helo => (Hook::helo, Event::Helo { host: &host }),
+        };
+        let decision = self.ask(event);
+        if decision.verdict.denies() || is_done(&decision) {
+            // a greeting that is refused changes nothing (RFC 5321 4.1.4)
+            self.s.hello = before;
+            return Some(self.answer(hook, decision, ""));
+        }
+        self.reset_transaction();
+        self.s.hello = Some(Hello { kind, host });
+        None
+    }
+
     fn rset(&mut self) -> Flow {
         self.reset_transaction();
+        self.s.forwarded = None;
         self.say(say(250, (0, 0), "OK"))
     }
 

@@ -46,6 +46,7 @@ impl Dialogue<'_> {
         }
         self.code = 0;
         let flow = self.take_message();
+        self.s.replies = 1;
         self.tally(flow);
         flow
     }
@@ -118,7 +119,10 @@ impl Dialogue<'_> {
                         return Ended::Broken(flow);
                     }
                 }
-                Taken::End => return self.received(receiving),
+                Taken::End => {
+                    self.answer_each();
+                    return self.received(receiving);
+                }
                 Taken::Bare => return Ended::Broken(self.bare_newline()),
                 Taken::All => {
                     if let Some(flow) = self.read_on(&mut pace) {
@@ -302,9 +306,9 @@ impl Dialogue<'_> {
             }
         }
         let decision = self.ask(Event::Queue);
-        let queued = decision.verdict == Verdict::Ok;
+        let settled = self.settled();
         self.reset_transaction();
-        let flow = self.answer(Hook::queue, decision, "");
+        let (flow, queued) = self.answer_queue(decision, settled);
         if queued {
             self.errors = 0;
             if self.chain.serves(Hook::queue_post) {

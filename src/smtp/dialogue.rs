@@ -1,23 +1,18 @@
 //! One session from greeting to good-bye: reads commands, checks their order, answers, and ends properly.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use super::answers::{Canned, answer, own_status, say};
 use super::bdat::Parts;
 use super::command::{Command, NotText, Verb};
 use super::commands;
-use super::trace::PRODUCT;
-use crate::config::OutOfTurn;
+use super::upstream::Upstream;
+use super::xclient::Claims;
 use crate::log::Level;
 use crate::mail::{Reply, Status};
 use crate::plugin::{Chain, Decision, Event, Hook};
-use crate::session::channel::{LineEvent, Pending};
-use crate::session::services::Dns;
-use crate::session::{Session, Stage, Tally, Verdict};
-
-/// How long a reverse name may take.
-const REVERSE_WAIT: Duration = Duration::from_secs(5);
+use crate::session::channel::LineEvent;
+use crate::session::{HelloKind, Session, Stage, Tally, Verdict};
 
 /// How a session came to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +23,8 @@ pub struct Entry {
     pub reverse_name: bool,
     /// Whether TLS comes before the greeting (RFC 8314 3.3).
     pub tls: bool,
+    /// Whether LMTP is spoken, and not SMTP.
+    pub lmtp: bool,
 }
 
 /// What becomes of the connection after a command.
@@ -57,8 +54,13 @@ pub fn serve(session: Session, chain: &Chain, entry: Entry) {
         auth_offered: false,
         auth_failures: 0,
         transactions: 0,
+        entry,
+        upstream: Upstream::default(),
+        claims: Claims::default(),
+        told_hello: None,
+        hello_was_told: false,
     }
-    .run(entry);
+    .run();
 }
 
 /// A session and what the protocol counts about it.
@@ -84,12 +86,25 @@ pub struct Dialogue<'a> {
     /// Logins that have failed.
     pub(super) auth_failures: usize,
     pub(super) transactions: usize,
+    pub(super) entry: Entry,
+    pub(super) upstream: Upstream,
+    /// What XCLIENT has told so far.
+    pub(super) claims: Claims,
+    /// The greeting that XCLIENT has told of, until the plugins have been asked about it.
+    pub(super) told_hello: Option<(HelloKind, String)>,
+    /// The greeting that stands is what XCLIENT has told.
+    pub(super) hello_was_told: bool,
 }
 
 impl Dialogue<'_> {
-    fn run(mut self, entry: Entry) {
+    fn run(mut self) {
+        let entry = self.entry;
+        self.s.lmtp = entry.lmtp;
         self.s.count(Tally::Connections);
         self.s.show(Stage::Connect);
+        if !self.introduce(!entry.tls) {
+            return;
+        }
         if entry.pre_connection {
             let decision = self.chain.ask(&mut self.s, Event::PreConnection);
             if decision.verdict.denies() {
@@ -112,59 +127,9 @@ impl Dialogue<'_> {
         self.end(flow);
     }
 
-    fn find_name(&mut self) {
-        let dns = self.s.services().dns.clone();
-        if let Dns::Found(names) = dns.reverse(self.s.peer.ip, REVERSE_WAIT)
-            && let Some(name) = names.first()
-        {
-            self.s.peer.set_host(name);
-        }
-    }
-
-    fn log_connection(&self) {
-        let peer = &self.s.peer;
-        self.log(
-            Level::Info,
-            format_args!(
-                "Accepted connection {}/{} from {} / {}",
-                peer.all_sessions, peer.max_all_sessions, peer.ip, peer.host
-            ),
-        );
-        self.log(
-            Level::Notice,
-            format_args!("Connection from {} [{}]", peer.info, peer.ip),
-        );
-    }
-
     /// Logs in the name of the core.
     pub(super) fn log(&self, level: Level, text: std::fmt::Arguments<'_>) {
         self.s.log(level, text);
-    }
-
-    /// What comes before the first command.
-    fn open(&mut self, entry: Entry) -> Flow {
-        if entry.tls && !self.encrypt(Hook::connect.name()) {
-            return Flow::Lost;
-        }
-        if self.s.settings.unauthorized_pipelining == OutOfTurn::Refuse
-            && self.s.pending(Duration::ZERO) == Pending::Talking
-        {
-            self.log(Level::Notice, format_args!("client talks before the greeting"));
-            return self.end_out_of_turn();
-        }
-        self.connection_over_rate().unwrap_or_else(|| self.greet())
-    }
-
-    fn greet(&mut self) -> Flow {
-        let decision = self.chain.ask(&mut self.s, Event::Connect);
-        let settings = self.s.settings.clone();
-        let words = match &settings.smtpgreeting {
-            Some(own) if own.split_whitespace().any(|word| word == "ESMTP") => own.clone(),
-            Some(own) => format!("{own} ESMTP"),
-            None => format!("{} ESMTP {PRODUCT} {} ready", settings.me, env!("CARGO_PKG_VERSION")),
-        };
-        let own = if decision.verdict.denies() { "" } else { &words };
-        self.answer(Hook::connect, decision, own)
     }
 
     /// Commands until the end.
@@ -337,7 +302,9 @@ impl Dialogue<'_> {
         }
         let utf8 = self.utf8 || self.is_utf8();
         let reply = Reply::new(canned.code, status, text).utf8(utf8);
-        reply.write_to(self.s.channel.output());
+        for _ in 0..self.s.replies {
+            reply.write_to(self.s.channel.output());
+        }
         match canned.close {
             true => Flow::Close,
             false => Flow::Continue,
@@ -364,6 +331,7 @@ impl Dialogue<'_> {
         if self.s.transaction.is_some() {
             self.chain.tell(&mut self.s, Event::ResetTransaction);
             self.s.transaction = None;
+            self.s.forwarded = None;
             self.s.channel.shrink();
         }
     }

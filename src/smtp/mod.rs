@@ -4,6 +4,7 @@
 //! the client hears, then the session proceeds.
 
 mod answers;
+mod attributes;
 mod auth;
 mod bdat;
 mod chunk;
@@ -13,11 +14,16 @@ mod data;
 mod dialogue;
 mod envelope;
 mod intake;
+mod lmtp;
 mod offer;
+mod opening;
+mod proxy;
 mod rates;
 mod receiving;
 mod starttls;
 mod trace;
+mod upstream;
+mod xclient;
 
 pub use commands::bare_reply;
 pub use dialogue::{Entry, serve};

@@ -43,6 +43,7 @@ impl Dialogue<'_> {
             text.push('\n');
             text.push_str(word);
         }
+        self.offer_upstream(text);
         let mechanisms = self.auth_offer();
         self.auth_offered |= !mechanisms.is_empty();
         if !mechanisms.is_empty() {

@@ -58,7 +58,8 @@ impl Dialogue<'_> {
     fn held(&self, rule: &Rule) -> Option<(Rate, u128)> {
         let rates = &self.s.settings.rates;
         let rate = (rule.rate)(rates)?;
-        let exempt = self.s.relay_client || self.s.rate_exempt || rates.exempt.contains(self.s.peer.ip);
+        let exempt =
+            self.upstream.itself || self.s.relay_client || self.s.rate_exempt || rates.exempt.contains(self.s.peer.ip);
         (!exempt).then(|| (rate, rates.network(self.s.peer.ip)))
     }
 

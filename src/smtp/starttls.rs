@@ -7,6 +7,7 @@ use super::answers::say;
 use super::command::{Command, Verb};
 use super::dialogue::{Dialogue, Flow};
 use crate::log::Level;
+use crate::plugin::Hook;
 use crate::session::{Login, Stage, Tally};
 
 /// The plugin in whose name records about TLS are written; the log tools look for it (catalogue 9).
@@ -58,7 +59,7 @@ impl Dialogue<'_> {
         };
         self.s.show(Stage::Tls);
         let local = (self.s.peer.local_ip, self.s.peer.local_port);
-        let tls = match self.s.channel.encrypt(&*with, local) {
+        let tls = match self.s.channel.encrypt(&*with, local, hook == Hook::connect.name()) {
             Ok(tls) => tls,
             Err(why) => {
                 self.s.count(Tally::NotEncrypted);

@@ -14,10 +14,12 @@ pub const PRODUCT: &str = "qpsmtpd";
 pub fn trace(s: &Session) -> Trace {
     let extended = s.hello.as_ref().is_some_and(|hello| hello.kind == HelloKind::Ehlo);
     let utf8 = s.transaction.as_ref().is_some_and(|one| one.options.utf8);
-    let kinds = match (extended, utf8) {
-        (_, true) => ["UTF8SMTP", "UTF8SMTPA", "UTF8SMTPS", "UTF8SMTPSA"],
-        (true, false) => ["ESMTP", "ESMTPA", "ESMTPS", "ESMTPSA"],
-        (false, false) => ["SMTP"; 4],
+    let kinds = match (s.lmtp, extended, utf8) {
+        (true, _, true) => ["UTF8LMTP", "UTF8LMTPA", "UTF8LMTPS", "UTF8LMTPSA"],
+        (true, _, false) => ["LMTP", "LMTPA", "LMTPS", "LMTPSA"],
+        (false, _, true) => ["UTF8SMTP", "UTF8SMTPA", "UTF8SMTPS", "UTF8SMTPSA"],
+        (false, true, false) => ["ESMTP", "ESMTPA", "ESMTPS", "ESMTPSA"],
+        (false, false, false) => ["SMTP"; 4],
     };
     let kind = kinds[usize::from(s.tls.is_some()) * 2 + usize::from(s.login.user.is_some())];
     let auth = s
@@ -52,7 +54,7 @@ pub fn tls_facts(tls: &Tls) -> String {
 
 /// What there is to tell of TLS besides the cipher.
 fn circumstances(tls: &Tls) -> String {
-    let mut text = tls.version.to_owned();
+    let mut text = tls.version.to_string();
     if let Some(group) = &tls.group {
         text.push_str(&format!(", {group}"));
     }

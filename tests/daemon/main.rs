@@ -19,3 +19,4 @@ mod start;
 mod status;
 mod top;
 mod upgrade;
+mod upstream;

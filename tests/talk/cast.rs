@@ -8,7 +8,8 @@
 //! a provider that cannot ask; `RAW`
 //! writes the words to the client and says DONE; `PATH` hands over an address from a parse hook; `CAPABILITY`,
 //! `RESULT`, `FINDING` and `FIELD` add to the reply to EHLO, to the results of the transaction and of the connection,
-//! and to the header; `NOTE` logs what it is asked. With `if`, only what holds the text is answered; with `times`, only
+//! and to the header; `NOTE` logs what it is asked, `FACTS` what is known of the client; `SETTLE N VERDICT words` says
+//! what became of the message for the Nth recipient. With `if`, only what holds the text is answered; with `times`, only
 //! the first N questions are.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +18,8 @@ use std::sync::{Arc, Mutex, Once, PoisonError};
 use qpsmtpd::config::Lines;
 use qpsmtpd::mail::PathLine;
 use qpsmtpd::plugin::{
-    Answer, Event, Extensions, Failure, Hook, Loaded, OnError, Params, Plugin, Session, Status, Transaction, Verdict,
-    answer, answer_with, declined, done, ok, parsed, unavailable,
+    Answer, Event, Extensions, Failure, Hook, Loaded, OnError, Params, Plugin, RcptOutcome, Session, Status,
+    Transaction, Verdict, answer, answer_with, declined, done, ok, parsed, unavailable,
 };
 
 use super::player::Events;
@@ -93,6 +94,8 @@ enum What {
     Finding,
     Field,
     Note,
+    Facts,
+    Settle,
 }
 
 /// Reads a line `test ...`, without the word `test`.
@@ -115,6 +118,8 @@ pub fn scripted(line: &str) -> Result<Loaded, String> {
         "FINDING" => What::Finding,
         "FIELD" => What::Field,
         "NOTE" => What::Note,
+        "FACTS" => What::Facts,
+        "SETTLE" => What::Settle,
         verdict => What::Say(verdict.parse()?),
     };
     let (mut only, mut on_error, mut name) = (String::new(), OnError::Defer, "test".to_owned());
@@ -202,10 +207,55 @@ impl Scripted {
                     message.header.add_bottom(name, value);
                 }
             }
+            What::Facts => s.log(qpsmtpd::log::Level::Info, format_args!("{}", facts(s))),
+            What::Settle => settle(s, &words)?,
             _ => s.log(qpsmtpd::log::Level::Info, format_args!("asked {asked}")),
         }
         declined()
     }
+}
+
+/// All about the client.
+fn facts(s: &Session) -> String {
+    let peer = &s.peer;
+    let (local, user) = (peer.local_ip, s.login.user.as_ref());
+    let mut text = format!("{} [{}]:{}", peer.host, peer.ip, peer.port);
+    text += &format!(
+        " at {}:{}",
+        local.map(|ip| ip.to_string()).unwrap_or_default(),
+        peer.local_port
+    );
+    text += &format!(" hello {}", s.hello.as_ref().map_or("none", |hello| &hello.host));
+    text += &format!(
+        " user {} relay {}",
+        user.map_or("none", |(user, _)| user),
+        s.relay_client
+    );
+    if let Some(proxied) = &s.proxied {
+        text += &format!(" by {} id {:?}", proxied.by, proxied.unique_id);
+    }
+    if let Some(forwarded) = &s.forwarded {
+        text += &format!(" for {forwarded:?}");
+    }
+    text
+}
+
+fn settle(s: &mut Session, words: &str) -> Result<(), Failure> {
+    let wrong = || Failure::new("SETTLE N VERDICT words");
+    let (number, rest) = words.split_once(' ').ok_or_else(wrong)?;
+    let (verdict, words) = rest.split_once(' ').unwrap_or((rest, ""));
+    let (status, text) = match words.split_once(' ') {
+        Some((first, rest)) if first.parse::<Status>().is_ok() => (first.parse().ok(), rest),
+        _ => (None, words),
+    };
+    let outcome = RcptOutcome {
+        verdict: verdict.parse().map_err(Failure::new)?,
+        status,
+        text: text.to_owned().into(),
+    };
+    let number: usize = number.parse().map_err(|_| wrong())?;
+    s.transaction.as_mut().ok_or_else(wrong)?.settle(number - 1, outcome);
+    Ok(())
 }
 
 /// What a hook is asked about, in words; the sender, where it has no argument.

@@ -9,6 +9,7 @@
 //! plugin LINE                 a plugin of the program, as in config/plugins
 //! test HOOK VERDICT words     a plugin for tests, see talk/cast.rs
 //! takes dsn binary utf8       the extensions that whoever queues can take
+//! lmtp                        the client speaks LMTP; so do `hello`, `mail` ...
 //! bare                        without the plugins that accept and queue everything
 //! tls [1.2] [shown|verified]  the connection is encrypted, and so the client has a certificate
 //! peer ADDRESS                the client's address; else 192.0.2.7
@@ -61,6 +62,7 @@ pub struct Script {
     pub takes: Extensions,
     pub bare: bool,
     pub tls: Option<String>,
+    pub lmtp: bool,
     pub peer: Option<IpAddr>,
     pub spool: Option<String>,
     pub chunk: Option<usize>,
@@ -182,6 +184,7 @@ impl Script {
                 }
             }
             "bare" => self.bare = true,
+            "lmtp" => self.lmtp = true,
             "alone" => self.alone = true,
             "tls" => self.tls = Some(rest.to_owned()),
             "peer" => self.peer = Some(rest.parse().map_err(|_| "no address")?),
@@ -217,6 +220,7 @@ impl Script {
     fn usual(&mut self, number: usize, words: &str) -> Result<(), String> {
         for word in words.split_ascii_whitespace() {
             let lines: &[&str] = match word {
+                "hello" if self.lmtp => &["S: 220", "C: LHLO client.example", "S: 250"],
                 "hello" => &["S: 220", "C: EHLO client.example", "S: 250"],
                 "mail" => &["C: MAIL FROM:<from@example.net>", "S: 250"],
                 "rcpt" => &["C: RCPT TO:<to@example.com>", "S: 250"],

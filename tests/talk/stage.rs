@@ -93,6 +93,7 @@ pub fn session(lookup: Lookup, plugins: Vec<Loaded>, wire: Box<dyn Wire>, set: S
         pre_connection: true,
         reverse_name: false,
         tls: false,
+        lmtp: set.lmtp,
     };
     let mut session = Session::new(peer, channel, services, settings);
     session.tls = set.tls;
@@ -109,8 +110,8 @@ fn tls(words: &str) -> Tls {
         verified: has("verified"),
     };
     Tls {
-        version: if has("1.2") { "TLSv1.2" } else { "TLSv1.3" },
-        cipher: "TLS_AES_256_GCM_SHA384",
+        version: if has("1.2") { "TLSv1.2" } else { "TLSv1.3" }.into(),
+        cipher: "TLS_AES_256_GCM_SHA384".into(),
         group: None,
         sni: None,
         client: (has("shown") || has("verified")).then_some(client),
@@ -127,6 +128,7 @@ pub struct Set {
     pub spool: Spool,
     pub peer: IpAddr,
     pub tls: Option<Tls>,
+    pub lmtp: bool,
 }
 
 impl Set {
@@ -148,6 +150,7 @@ impl Default for Set {
             spool: Spool::in_memory(),
             peer: Ipv4Addr::new(192, 0, 2, 7).into(),
             tls: None,
+            lmtp: false,
         }
     }
 }
@@ -189,6 +192,7 @@ pub fn play(script: &Script, mode: Mode) -> Result<(), String> {
     let set = Set {
         peer: script.peer.unwrap_or(set.peer),
         tls: script.tls.as_deref().map(tls),
+        lmtp: script.lmtp,
         ..set
     };
     let log = set.log.clone();

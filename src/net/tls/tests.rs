@@ -182,7 +182,7 @@ fn both_versions_are_spoken_and_the_newer_is_preferred() {
     let (facts, heard) = meet(&server, Client::new(&pki));
     let facts = facts.expect("TLS");
     assert_eq!(heard.map(|text| text.len()), Ok(300_000));
-    assert_eq!((facts.version, facts.cipher), ("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
+    assert_eq!((&*facts.version, &*facts.cipher), ("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
     assert_eq!(facts.group.as_deref(), Some("X25519MLKEM768"));
     assert_eq!(facts.sni.as_deref(), Some("mail.example.com"));
     assert!(facts.client.is_none() && facts.binding.is_some_and(|binding| binding != [0; 32]));
@@ -192,7 +192,7 @@ fn both_versions_are_spoken_and_the_newer_is_preferred() {
     };
     let facts = meet(&server, old).0.expect("TLS");
     assert_eq!(
-        (facts.version, facts.cipher),
+        (&*facts.version, &*facts.cipher),
         ("TLSv1.2", "ECDHE-ECDSA-AES256-GCM-SHA384")
     );
     assert!(facts.binding.is_none());
@@ -221,7 +221,7 @@ fn only_the_suites_of_the_plan_are_spoken() {
         .0
         .expect("TLS");
     assert_eq!(
-        (facts.version, facts.cipher),
+        (&*facts.version, &*facts.cipher),
         ("TLSv1.2", "ECDHE-ECDSA-AES128-GCM-SHA256")
     );
 }

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use super::{ADMITTED, ARRIVING, FREE, Seat, WAITING};
+use super::{ADMITTED, ARRIVING, FREE, MOVING, Seat, WAITING};
 
 /// How long to wait for a seat under the same limit that makes no progress; it is then counted as in, and somebody may
 /// be refused without need. Only a process that was stopped within a few instructions makes anyone wait so long, or one
@@ -127,6 +127,16 @@ impl Grouping {
     }
 }
 
+impl Seat {
+    /// Says whose the seat is.
+    fn write(&self, client: Client) {
+        let (address, listener) = (number(client.peer.ip()), client.listener);
+        self.high.store((address >> 64) as u64, SeqCst);
+        self.low.store(address as u64, SeqCst);
+        self.port.store(listener << 16 | u64::from(client.peer.port()), SeqCst);
+    }
+}
+
 /// An address as one number, IPv4 as `::ffff:a.b.c.d`.
 fn number(ip: IpAddr) -> u128 {
     match ip {
@@ -160,17 +170,58 @@ pub(in super::super) fn admit<'a>(
     client: Client,
     limits: Limits,
 ) -> Census {
-    let (address, listener) = (number(client.peer.ip()), client.listener);
     let before = seat.word.load(SeqCst) >> 8;
     // Say whose the seat is before drawing the number: whoever draws a later one then sees us.
-    seat.high.store((address >> 64) as u64, SeqCst);
-    seat.low.store(address as u64, SeqCst);
-    seat.port.store(listener << 16 | u64::from(client.peer.port()), SeqCst);
+    seat.write(client);
     seat.since.store(client.now, SeqCst);
     seat.word.store(before << 8 | ARRIVING, SeqCst);
     let ticket = tickets.fetch_add(1, SeqCst) + 1;
+    seat.number.store(ticket, SeqCst);
     seat.word.store(ticket << 8 | WAITING, SeqCst);
+    decide(seat, others, ticket, group, client, limits)
+}
 
+/// Lets the client at `seat`, who is in already, stay as that of `peer`, who it has turned out to be, unless a limit keeps
+/// that one out; then the seat is free. The limit of the listener has been kept when the client came.
+///
+/// The seat counts at its listener all the while, and for its address as one that waits in the order of a new ticket.
+pub(in super::super) fn readmit<'a>(
+    seat: &Seat,
+    others: impl Iterator<Item = &'a Seat>,
+    tickets: &AtomicU64,
+    group: Grouping,
+    peer: SocketAddr,
+    limits: Limits,
+) -> Census {
+    let client = Client {
+        peer,
+        listener: seat.port.load(SeqCst) >> 16,
+        now: seat.since.load(SeqCst),
+        patience: PATIENCE,
+    };
+    let before = seat.word.load(SeqCst) >> 8;
+    seat.word.store(before << 8 | MOVING, SeqCst);
+    // Who reads half of an address now only waits, or has a lower number than the one that is drawn next.
+    seat.write(client);
+    let ticket = tickets.fetch_add(1, SeqCst) + 1;
+    seat.word.store(ticket << 8 | MOVING, SeqCst);
+    let limits = Limits {
+        listener: None,
+        ..limits
+    };
+    decide(seat, others, ticket, group, client, limits)
+}
+
+/// Counts those that are in, and lets the client in or not.
+fn decide<'a>(
+    seat: &Seat,
+    others: impl Iterator<Item = &'a Seat>,
+    ticket: u64,
+    group: Grouping,
+    client: Client,
+    limits: Limits,
+) -> Census {
+    let (address, listener) = (number(client.peer.ip()), client.listener);
     let (own, network) = (group.client.key(address), group.network.key(address));
     let common = |theirs: u128, by: u64| Common {
         address: group.client.key(theirs) == own,
@@ -216,6 +267,15 @@ fn decided(
             ADMITTED => return Some(common),
             WAITING if theirs < ticket && common.counts(limits) => {}
             ARRIVING if common.counts(limits) => {}
+            MOVING => {
+                let counts = common.address || common.network && limits.network.is_some();
+                if theirs > ticket || !counts {
+                    return Some(Common {
+                        listener: common.listener,
+                        ..Common::default()
+                    });
+                }
+            }
             _ => return None,
         }
         if Instant::now() >= *until.get_or_insert_with(|| Instant::now() + *patience) {

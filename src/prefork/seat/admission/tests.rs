@@ -201,3 +201,86 @@ fn who_is_undecided_counts_by_turn() {
         });
     }
 }
+
+/// The client at a seat turns out to be another.
+fn turn(seats: &[Seat], at: usize, tickets: &AtomicU64, ip: &str, limits: Limits) -> Census {
+    let peer = SocketAddr::new(ip.parse().unwrap(), 4711);
+    readmit(
+        &seats[at],
+        seats.iter(),
+        tickets,
+        Grouping::new(64, (24, 48)),
+        peer,
+        limits,
+    )
+}
+
+#[test]
+fn who_turns_out_to_be_another_counts_as_that_one() {
+    let (seats, tickets) = (seats(4), AtomicU64::new(0));
+    let limits = Limits {
+        address: Some(1),
+        ..Limits::default()
+    };
+    for at in 0..3 {
+        assert!(come_by(&seats, at, &tickets, ("192.0.2.1", 0), Limits::default()).admitted());
+    }
+    let first = turn(&seats, 0, &tickets, "198.51.100.7", limits);
+    assert_eq!((first.exceeded, first.same, first.all), (None, 0, 2));
+    let occupant = seats[0].occupant().unwrap();
+    assert_eq!((occupant.number, occupant.since), (1, 7), "the session is the same");
+    assert_eq!(occupant.peer.to_string(), "198.51.100.7:4711");
+    assert_eq!(
+        turn(&seats, 1, &tickets, "198.51.100.7", limits).exceeded,
+        Some(Bound::Address)
+    );
+    assert_eq!(seats[1].occupant(), None);
+    assert!(turn(&seats, 2, &tickets, "198.51.100.8", limits).admitted());
+    // one that comes by itself
+    assert!(!come(&seats, 3, &tickets, "198.51.100.7", 1).admitted());
+    // and back again
+    assert!(turn(&seats, 0, &tickets, "192.0.2.1", limits).admitted());
+    assert!(come(&seats, 3, &tickets, "198.51.100.7", 1).admitted());
+}
+
+/// Half of the clients come by a proxy, the others by themselves; never too many of an address, nor by the listener.
+#[test]
+fn never_one_too_many_of_those_that_move() {
+    use std::sync::atomic::AtomicI64;
+    let (seats, tickets) = (seats(24), AtomicU64::new(0));
+    let inside: Vec<AtomicI64> = (0..4).map(|_| AtomicI64::new(0)).collect();
+    let listening = AtomicI64::new(0);
+    let by_listener = Limits {
+        listener: Some(6),
+        ..Limits::default()
+    };
+    let all = Limits {
+        address: Some(2),
+        ..by_listener
+    };
+    let visit = |at: usize, address: usize| {
+        let ip = format!("192.0.2.{address}");
+        let (from, limits) = match at % 2 {
+            0 => ("203.0.113.1", by_listener),
+            _ => (&*ip, all),
+        };
+        if !come_by(&seats, at, &tickets, (from, 0), limits).admitted() {
+            return;
+        }
+        if at % 2 == 1 || turn(&seats, at, &tickets, &ip, all).admitted() {
+            assert!(inside[address].fetch_add(1, SeqCst) < 2);
+            assert!(listening.fetch_add(1, SeqCst) < 6);
+            std::thread::yield_now();
+            listening.fetch_sub(1, SeqCst);
+            inside[address].fetch_sub(1, SeqCst);
+        }
+        seats[at].clear();
+    };
+    std::thread::scope(|scope| {
+        for at in 0..24 {
+            let visit = &visit;
+            scope.spawn(move || (0..300).for_each(|round| visit(at, (at / 2 + round) % 4)));
+        }
+    });
+    assert!(seats.iter().all(|seat| seat.occupant().is_none()));
+}
