@@ -68,6 +68,7 @@ register! {
     noop_counter,
     parse_addr_withhelo,
     queue::discard,
+    queue::lmtp,
     queue::maildir,
     queue::qmail_queue,
     queue::smtp_forward,

@@ -1,7 +1,8 @@
 //! The plugins that take a message over when it has been accepted (catalogue 20), and what they share.
 
+mod client;
 pub mod discard;
-mod dots;
+pub mod lmtp;
 pub mod maildir;
 pub mod qmail_queue;
 pub mod smtp_forward;

@@ -22,3 +22,4 @@ pub use message::{Message, MessageFile};
 pub use options::{BodyKind, Extensions, MailOptions, Notify, Orcpt, RcptOptions, Ret};
 pub use params::{Params, PathLine};
 pub use reply::{Reply, Status};
+pub use xtext::encode as xtext;

@@ -2,7 +2,9 @@
 //!
 //! The only door to hickory and tokio, and the only place that is async. Nothing here runs before the fork.
 
-use std::cell::RefCell;
+mod secure;
+
+use std::cell::{OnceCell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -10,10 +12,11 @@ use hickory_resolver::config::{LookupIpStrategy, NameServerConfig, ResolverConfi
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{RData, Record};
-use hickory_resolver::{Resolver as Hickory, TokioResolver};
+use hickory_resolver::{Resolver as Hickory, ResolverBuilder, TokioResolver};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::session::services::{Dns, Resolver};
+use crate::session::trust::Tlsa;
 
 /// The name servers of the system, as /etc/resolv.conf has them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,10 +26,31 @@ pub struct SystemDns;
 struct Asker {
     runtime: Runtime,
     resolver: TokioResolver,
+    /// One that believes only what DNSSEC vouches for; made when it is first needed.
+    validating: OnceCell<Result<TokioResolver, String>>,
 }
 
 thread_local! {
     static ASKER: RefCell<Option<Asker>> = const { RefCell::new(None) };
+}
+
+/// The name servers of the system.
+fn system() -> ResolverBuilder<TokioRuntimeProvider> {
+    let mut builder = match TokioResolver::builder_tokio() {
+        Ok(builder) => builder,
+        // no file: what the C library does then
+        Err(_) => {
+            let own = NameServerConfig::udp_and_tcp(IpAddr::V4(Ipv4Addr::LOCALHOST));
+            let config = ResolverConfig::from_parts(None, Vec::new(), vec![own]);
+            Hickory::builder_with_config(config, TokioRuntimeProvider::default())
+        }
+    };
+    let options = builder.options_mut();
+    options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
+    options.timeout = Duration::from_secs(5);
+    options.attempts = 2;
+    options.ndots = 0;
+    builder
 }
 
 impl Asker {
@@ -35,22 +59,30 @@ impl Asker {
             .enable_all()
             .build()
             .map_err(|why| why.to_string())?;
-        let mut builder = match TokioResolver::builder_tokio() {
-            Ok(builder) => builder,
-            // no file: what the C library does then
-            Err(_) => {
-                let own = NameServerConfig::udp_and_tcp(IpAddr::V4(Ipv4Addr::LOCALHOST));
-                let config = ResolverConfig::from_parts(None, Vec::new(), vec![own]);
-                Hickory::builder_with_config(config, TokioRuntimeProvider::default())
-            }
-        };
-        let options = builder.options_mut();
-        options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
-        options.timeout = Duration::from_secs(5);
-        options.attempts = 2;
-        options.ndots = 0;
-        let resolver = builder.build().map_err(|why| why.to_string())?;
-        Ok(Asker { runtime, resolver })
+        Ok(Asker {
+            runtime,
+            resolver: system().build().map_err(|why| why.to_string())?,
+            validating: OnceCell::new(),
+        })
+    }
+
+    /// Asks a question, for at most `wait`.
+    fn ask<'a, A, T>(
+        &'a self,
+        wait: Duration,
+        question: impl Future<Output = Result<A, NetError>> + 'a,
+        found: impl FnOnce(&A) -> Dns<T>,
+    ) -> Dns<T> {
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(wait, question).await });
+        match answer {
+            Err(_) => Dns::Failed(format!("no answer within {} s", wait.as_secs())),
+            Ok(Err(why)) if why.is_nx_domain() => Dns::NoName,
+            Ok(Err(why)) if why.is_no_records_found() => Dns::NoData,
+            Ok(Err(why)) => Dns::Failed(why.to_string()),
+            Ok(Ok(answer)) => found(&answer),
+        }
     }
 }
 
@@ -70,26 +102,6 @@ fn with_asker<T>(ask: impl FnOnce(&Asker) -> Dns<T>) -> Dns<T> {
     })
 }
 
-/// Asks a question, for at most `wait`, and makes of the answer what is wanted.
-fn ask<A, T>(
-    wait: Duration,
-    question: impl AsyncFnOnce(&TokioResolver) -> Result<A, NetError>,
-    found: impl FnOnce(&A) -> Vec<T>,
-) -> Dns<T> {
-    with_asker(|asker| {
-        let answer = asker
-            .runtime
-            .block_on(async { tokio::time::timeout(wait, question(&asker.resolver)).await });
-        match answer {
-            Err(_) => Dns::Failed(format!("no answer within {} s", wait.as_secs())),
-            Ok(Err(why)) if why.is_nx_domain() => Dns::NoName,
-            Ok(Err(why)) if why.is_no_records_found() => Dns::NoData,
-            Ok(Err(why)) => Dns::Failed(why.to_string()),
-            Ok(Ok(answer)) => Dns::Found(found(&answer)),
-        }
-    })
-}
-
 impl Resolver for SystemDns {
     fn reverse(&self, ip: IpAddr, wait: Duration) -> Dns<String> {
         if ip.is_loopback() {
@@ -99,19 +111,29 @@ impl Resolver for SystemDns {
             RData::PTR(name) => Some(name.0.to_utf8()),
             _ => None,
         };
-        ask(
-            wait,
-            async |resolver| resolver.reverse_lookup(ip).await,
-            |lookup| lookup.answers().iter().filter_map(name).collect(),
-        )
+        with_asker(|asker| {
+            asker.ask(wait, asker.resolver.reverse_lookup(ip), |lookup| {
+                Dns::Found(lookup.answers().iter().filter_map(name).collect())
+            })
+        })
     }
 
     fn addresses(&self, host: &str, wait: Duration) -> Dns<IpAddr> {
-        ask(
-            wait,
-            async |resolver| resolver.lookup_ip(host).await,
-            |lookup| lookup.iter().collect(),
-        )
+        with_asker(|asker| {
+            asker.ask(wait, asker.resolver.lookup_ip(host), |lookup| {
+                Dns::Found(lookup.iter().collect())
+            })
+        })
+    }
+
+    fn tlsa(&self, host: &str, port: u16, wait: Duration) -> Dns<Tlsa> {
+        with_asker(|asker| {
+            let made = asker.validating.get_or_init(|| secure::validating(system(), None));
+            match made {
+                Ok(resolver) => secure::tlsa(asker, resolver, host, port, wait),
+                Err(why) => Dns::Failed(why.clone()),
+            }
+        })
     }
 }
 

@@ -28,6 +28,7 @@ use crate::session::channel::Channel;
 use crate::session::memory::MemoryWire;
 use crate::session::services::{Clock, Dns, NoMeter, NoOrders, Resolver, Services};
 use crate::session::tls::TlsPlan;
+use crate::session::trust::Tlsa;
 use crate::session::{Hello, HelloKind, Peer, Session, Transaction, Verdict};
 
 /// Keeps what is logged.
@@ -50,6 +51,7 @@ pub struct KitDns(Arc<Mutex<Answers>>);
 struct Answers {
     reverse: HashMap<IpAddr, Dns<String>>,
     addresses: HashMap<String, Dns<IpAddr>>,
+    tlsa: HashMap<(String, u16), Dns<Tlsa>>,
 }
 
 impl KitDns {
@@ -65,6 +67,11 @@ impl KitDns {
         self.answers().addresses.insert(host.to_owned(), answer);
     }
 
+    /// The answer to the question for TLSA records.
+    pub fn tlsa_is(&self, host: &str, port: u16, answer: Dns<Tlsa>) {
+        self.answers().tlsa.insert((host.to_owned(), port), answer);
+    }
+
     fn answers(&self) -> MutexGuard<'_, Answers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,6 +84,11 @@ impl Resolver for KitDns {
 
     fn addresses(&self, host: &str, _: Duration) -> Dns<IpAddr> {
         self.answers().addresses.get(host).cloned().unwrap_or(Dns::NoName)
+    }
+
+    fn tlsa(&self, host: &str, port: u16, _: Duration) -> Dns<Tlsa> {
+        let known = self.answers().tlsa.get(&(host.to_owned(), port)).cloned();
+        known.unwrap_or(Dns::NoData)
     }
 }
 

@@ -19,6 +19,7 @@ mod kit;
 mod lint;
 mod lists;
 mod load;
+mod login;
 mod macros;
 mod manners;
 mod manual;
@@ -41,6 +42,7 @@ pub use jwt::{BadToken, Claims, Jwks, JwtRules, json_object};
 pub use kit::{Kit, KitDial, KitDns, KitStores, Outcome};
 pub use lists::*;
 pub use load::*;
+pub use login::Login;
 pub use manners::*;
 pub use manual::manual;
 pub use password::{Stored, validate};
@@ -54,10 +56,11 @@ pub use crate::config::{Line, Lines, Map, host_name};
 pub use crate::log::{Harmless, Level, Record, Sink, Stderr};
 pub use crate::mail::PathLine;
 pub use crate::mail::body::is_full;
+pub use crate::mail::date::now as mail_date;
 pub use crate::mail::params::{PathVerb, strict_line};
 pub use crate::mail::{
     Address, Body, BodyKind, Extensions, Field, Header, MailOptions, Message, Notify, Orcpt, Params, RcptOptions, Ret,
-    Status,
+    Status, xtext,
 };
 pub use crate::session::channel::Pending;
 pub use crate::session::client::Loglevel;

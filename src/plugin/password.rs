@@ -164,7 +164,7 @@ fn matches_hash(attempt: &str, hash: &str) -> bool {
 }
 
 /// The digest of CRAM-MD5 (RFC 2195) in hexadecimal.
-fn hmac_md5(key: &str, text: &str) -> String {
+pub(super) fn hmac_md5(key: &str, text: &str) -> String {
     let Ok(mut mac) = Hmac::<Md5>::new_from_slice(key.as_bytes()) else {
         return String::new();
     };

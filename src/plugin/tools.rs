@@ -35,6 +35,11 @@ pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// The bytes that base64 stands for; none if it is none.
+pub fn unbase64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
 /// A form of a time by the specifiers of strftime, read once; times are shown in the local zone.
 #[derive(Clone, Debug)]
 pub struct TimeFormat {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,10 +50,11 @@ impl Target {
             .unwrap_or(host);
         let tagged = host.get(..5).is_some_and(|tag| tag.eq_ignore_ascii_case("ipv6:"));
         let host = if tagged { &host[5..] } else { host };
-        let sound = |c: char| c.is_alphanumeric() || "-_.:%".contains(c);
-        match host.is_empty() || !host.chars().all(sound) || text == "unix:" {
-            true => Err(wrong()),
-            false => Ok(Target::Tcp(host.to_owned(), port)),
+        let sound = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+        let name = !host.is_empty() && host.chars().all(sound) && text != "unix:";
+        match name || host.parse::<Ipv6Addr>().is_ok() {
+            true => Ok(Target::Tcp(host.to_owned(), port)),
+            false => Err(wrong()),
         }
     }
 }
@@ -272,7 +274,8 @@ impl Remote {
     pub fn look(&mut self) -> Result<&[u8], Lost> {
         self.unread();
         // a wire under TLS does not look without waiting at all
-        match self.read(Instant::now() + Duration::from_millis(1)) {
+        let moment = Duration::from_millis(u64::from(self.tls.is_some()));
+        match self.read(Instant::now() + moment) {
             // also of one that takes no more there may be words
             Ok(()) | Err(Lost::TimedOut) => self.check().map(|()| self.input.buffered()),
             Err(why) => self.end(why),

@@ -9,6 +9,7 @@ use super::Mark;
 use super::remote::Dial;
 use super::stores::Stores;
 use super::tls::Encrypt;
+use super::trust::Tlsa;
 use crate::config::{Lines, Lookup, Rate};
 use crate::log::{Builtin, Level, Record};
 use crate::mail::{Address, Spool};
@@ -32,6 +33,9 @@ pub trait Resolver: Send + Sync {
     fn reverse(&self, ip: IpAddr, wait: Duration) -> Dns<String>;
     /// The addresses of a host (hosts file, AAAA and A), those of IPv6 first.
     fn addresses(&self, host: &str, wait: Duration) -> Dns<IpAddr>;
+    /// The TLSA records of a port of a host. Only those that DNSSEC vouches for are found; where DNSSEC vouches for
+    /// nothing there is no data.
+    fn tlsa(&self, host: &str, port: u16, wait: Duration) -> Dns<Tlsa>;
 }
 
 /// What is counted for a network of clients over time.

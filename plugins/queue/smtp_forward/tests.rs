@@ -4,12 +4,14 @@ use std::net::{Ipv6Addr, TcpListener};
 
 use super::*;
 
-mod fake;
+mod extensions;
+mod ways;
 
-use fake::{Act, Hang, Last, STEPS, Say, Seen, Trickle, fake, serve};
+use super::super::client::fake::{Act, Hang, Last, STEPS, Say, Seen, Trickle, fake, serve, serve_many};
 
 fn kit(host: &str, port: u16, arguments: &str) -> Kit {
-    let mut t = Kit::load(&DECLARATION, &format!("{host} {port} {arguments}"));
+    let keep = if arguments.contains("keep") { "" } else { "keep 0" };
+    let mut t = Kit::load(&DECLARATION, &format!("{host} {port} {keep} {arguments}"));
     t.config("me", &["me.example"]);
     t.mail("joe@sender.example").declined();
     t.accept("a@x.example");
@@ -51,7 +53,7 @@ fn large_messages_and_parameters() {
     t.message(&text);
     let transaction = t.s.transaction.as_mut().unwrap();
     transaction.message.body.path().unwrap();
-    transaction.params.push("BODY=8bitmime");
+    transaction.options.body = BodyKind::EightBit;
     t.ask(Event::Queue).ok();
     let seen = server.join().unwrap();
     assert_eq!(
@@ -201,7 +203,11 @@ fn nobody_there() {
     drop(listener);
     let mut t = kit("127.0.0.1", port, "");
     t.ask(Event::Queue).declined().says("try again later");
-    assert!(t.logged().iter().any(|line| line.contains("error, 127.0.0.1: ")));
+    assert!(
+        t.logged()
+            .iter()
+            .any(|line| line.contains(&format!("error, 127.0.0.1:{port}: ")))
+    );
     kit("no..host", port, "").ask(Event::Queue).declined();
 }
 

@@ -147,10 +147,15 @@ struct Timed<S>(S);
 
 impl<S: Blocking> Wire for Timed<S> {
     fn read(&mut self, buffer: &mut [u8], deadline: Instant, _: bool) -> io::Result<Heard> {
+        let mut first = true;
         loop {
-            let Ok(left) = left(deadline) else {
-                return Ok(Heard::TimedOut);
+            let left = match left(deadline) {
+                Ok(left) => left,
+                // what is there already is read in any case
+                Err(_) if first => Duration::from_millis(1),
+                Err(_) => return Ok(Heard::TimedOut),
             };
+            first = false;
             self.0.limit(Some(left), None)?;
             match self.0.read(buffer) {
                 Ok(0) => return Ok(Heard::End),

@@ -141,7 +141,7 @@ fn targets() {
         assert_eq!(Target::parse(text, 25), target, "{text}");
     }
     for bad in [
-        "", ":25", "mx:", "mx:smtp", "mx:99999", "mx:+25", "unix:", "unix:x/y", "a b", "[::1",
+        "", ":25", "mx:", "mx:smtp", "mx:99999", "mx:+25", "unix:", "unix:x/y", "a b", "a:b:c", "[::1",
     ] {
         assert!(Target::parse(bad, 25).is_err(), "{bad}");
     }

@@ -1,4 +1,4 @@
-//! A connection to an SMTP server: commands, replies and the message; every wait has an end.
+//! A connection to a server of SMTP or LMTP: commands, replies and the message; every wait has an end.
 //!
 //! The server is not trusted: replies are bounded in length, one that comes before it was asked for breaks the
 //! connection, for else it could be taken for the answer to what was not answered.
@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use super::super::dots::Dots;
+use super::dots::Dots;
 use crate::plugin::*;
 
 /// The longest reply line that is read, in bytes. RFC 5321 allows 512.
@@ -33,6 +33,17 @@ impl Reply {
     /// Whether it says no: for now or for good.
     pub fn is_refusal(&self) -> bool {
         matches!(self.code / 100, 4 | 5)
+    }
+
+    /// The answer of a plugin that passes a refusal on.
+    pub fn answer(&self) -> Answer {
+        let verdict = if self.code / 100 == 5 {
+            Verdict::Deny
+        } else {
+            Verdict::DenySoft
+        };
+        let (status, text) = self.parts();
+        answer_with(verdict, status.unwrap_or(Status((self.code / 100) as u8, 0, 0)), text)
     }
 
     /// The enhanced status code and the text without it (RFC 2034).
@@ -97,6 +108,42 @@ impl Link {
         self.reply(self.waits.each)
     }
 
+    /// Sends commands at once and reads the reply to each of them (RFC 2920).
+    pub fn batch(&mut self, lines: &[String]) -> Result<Vec<Reply>, Lost> {
+        self.in_turn()?;
+        let mut all = String::new();
+        for line in lines {
+            if line.contains(['\r', '\n']) {
+                return Err(Lost::because("line end in a command"));
+            }
+            all.push_str(line);
+            all.push_str("\r\n");
+        }
+        self.write_all(all.as_bytes())?;
+        lines.iter().map(|_| self.reply(self.waits.each)).collect()
+    }
+
+    /// Encrypts the connection.
+    pub fn encrypt(&mut self, how: &ClientTls) -> Result<(), Lost> {
+        let until = self.waits.until(self.waits.each);
+        self.remote.encrypt(how, until).map(|_| ())
+    }
+
+    /// The facts of its encryption.
+    pub fn tls(&self) -> Option<&RemoteTls> {
+        self.remote.tls()
+    }
+
+    /// Sets the waits for a further message.
+    pub fn set_waits(&mut self, waits: Waits) {
+        self.waits = waits;
+    }
+
+    /// Whether the other side has neither left nor said anything that nobody has asked for.
+    pub fn is_quiet(&mut self) -> bool {
+        self.remote.look() == Ok(&[])
+    }
+
     /// Says goodbye. It is not waited for the answer, since nothing depends on it.
     pub fn quit(mut self) {
         let _ = self.write_all(b"QUIT\r\n");
@@ -123,7 +170,7 @@ impl Link {
     }
 
     /// An answer that nobody has asked for would be taken for the next one.
-    fn in_turn(&mut self) -> Result<(), Lost> {
+    pub fn in_turn(&mut self) -> Result<(), Lost> {
         match self.remote.unread().is_empty() {
             true => Ok(()),
             false => Err(Lost::because("the other side answered twice")),
@@ -147,6 +194,32 @@ impl Link {
         let whole = link.remote.unread().contains(&b'\n');
         let reply = whole.then(|| link.reply(Duration::from_millis(1)).ok()).flatten();
         Err((why, reply.filter(Reply::is_refusal)))
+    }
+
+    /// Sends a message whose lines may hold anything (RFC 3030): its body is kept as it came, CRLF and all.
+    pub fn binary(&mut self, message: &Message) -> Result<(), (Lost, bool)> {
+        let mut header = Vec::new();
+        let before = |why: io::Error| (Lost::from(why), false);
+        message.header.write_to(&mut header).map_err(before)?;
+        let mut head = Vec::with_capacity(header.len() + header.len() / 32);
+        for line in header.split_inclusive(|byte| *byte == b'\n') {
+            head.extend_from_slice(line.strip_suffix(b"\n").unwrap_or(line));
+            head.extend_from_slice(b"\r\n");
+        }
+        let mut body = message.body_text_reader().map_err(before)?;
+        let separated = message.body.len() > 0;
+        if separated {
+            head.extend_from_slice(b"\r\n");
+        }
+        let size = head.len() as u64 + message.body.len() - u64::from(separated);
+        self.in_turn().map_err(|why| (why, false))?;
+        self.write_all(format!("BDAT {size} LAST\r\n").as_bytes())
+            .map_err(before)?;
+        self.write_all(&head).map_err(before)?;
+        // when the last byte is on its way the other side may have all of it
+        io::copy(&mut body, self)
+            .map(|_| ())
+            .map_err(|why| (Lost::from(why), true))
     }
 
     /// The reply to the message.

@@ -1,4 +1,4 @@
-//! The server of the tests: it speaks SMTP honestly, checks every byte it gets, and can be told to misbehave at any step.
+//! The server of the tests: it speaks SMTP and LMTP honestly, checks every byte it gets, and can be told to misbehave at any step.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -24,10 +24,12 @@ pub use Act::*;
 pub struct Seen {
     /// The commands, without line ends.
     pub commands: Vec<String>,
-    /// The message without the final dot, as it came.
+    /// The last message without the final dot, as it came.
     pub message: Option<String>,
     /// Whether it has said yes to the whole message.
     pub confirmed: bool,
+    /// How many messages it has said yes to.
+    pub taken: u32,
 }
 
 /// The steps of a conversation.
@@ -39,6 +41,10 @@ struct Fake {
     stream: BufReader<TcpStream>,
     script: Vec<(&'static str, Act)>,
     seen: Seen,
+    /// How many recipients the message has that were accepted, and how many were named.
+    accepted: usize,
+    named: usize,
+    lmtp: bool,
 }
 
 impl Fake {
@@ -86,22 +92,33 @@ impl Fake {
         if !self.answer("greeting", "220 fake ESMTP\r\n") {
             return;
         }
-        let mut recipients = 0;
         while let Some(line) = self.line() {
             assert!(line.len() <= 510, "command too long: {line}");
             self.seen.commands.push(line.clone());
             let verb = line.split(' ').next().unwrap_or_default();
             let go_on = match verb {
-                "EHLO" => self.answer(
-                    verb,
-                    "250-fake\r\n250-SIZE 1000000\r\n250-8BITMIME\r\n250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN FOO\r\n",
-                ),
-                "XCLIENT" => self.answer(verb, "220 fake ESMTP\r\n"),
+                "EHLO" | "LHLO" => {
+                    self.lmtp = verb == "LHLO";
+                    self.answer(
+                        "EHLO",
+                        "250-fake\r\n250-SIZE 1000000\r\n250-8BITMIME\r\n250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN FOO\r\n",
+                    )
+                }
+                "XCLIENT" | "STARTTLS" => self.answer(verb, "220 fake ESMTP\r\n"),
+                "AUTH" => self.auth(&line),
+                "MAIL" => {
+                    (self.accepted, self.named) = (0, 0);
+                    self.answer(verb, "250 2.1.0 ok\r\n")
+                }
                 "RCPT" => {
-                    recipients += 1;
-                    let step = if recipients == 1 { "RCPT" } else { "RCPT2" };
+                    self.named += 1;
+                    let step = if self.named == 1 { "RCPT" } else { "RCPT2" };
+                    let said = self.script.iter().find(|(at, _)| *at == step).map(|(_, act)| *act);
+                    let refused = matches!(said, Some(Say(text) | Last(text)) if !text.starts_with('2'));
+                    self.accepted += usize::from(!refused);
                     self.answer(step, "250 2.1.5 ok\r\n")
                 }
+                "BDAT" => self.bdat(&line),
                 "DATA" => self.data(),
                 "QUIT" => {
                     self.answer(verb, "221 bye\r\n");
@@ -138,13 +155,57 @@ impl Fake {
             message.push_str("\r\n");
         }
         self.seen.message = Some(message);
-        let act = self.script.iter().find(|(at, _)| *at == "dot").map(|(_, act)| *act);
-        self.seen.confirmed = match act {
-            None => true,
-            Some(Say(text) | Last(text)) => text.starts_with("250 ") && text.contains('\n'),
-            Some(_) => false,
+        self.judge()
+    }
+
+    /// The answer to the message; with LMTP one for each recipient that was accepted.
+    fn judge(&mut self) -> bool {
+        let steps: &[&'static str] = match (self.lmtp, self.accepted) {
+            (true, 2..) => &["dot", "dot2"],
+            _ => &["dot"],
         };
-        self.answer("dot", "250 2.0.0 Ok: queued as ABC\r\n")
+        steps.iter().all(|step| {
+            let act = self.script.iter().find(|(at, _)| at == step).map(|(_, act)| *act);
+            let yes = match act {
+                None => true,
+                Some(Say(text) | Last(text)) => text.starts_with("250 ") && text.contains('\n'),
+                Some(_) => false,
+            };
+            self.seen.confirmed |= yes;
+            self.seen.taken += u32::from(yes);
+            self.answer(step, "250 2.0.0 Ok: queued as ABC\r\n")
+        })
+    }
+
+    fn bdat(&mut self, line: &str) -> bool {
+        let mut words = line.split(' ').skip(1);
+        let size: usize = words.next().and_then(|word| word.parse().ok()).expect("a size");
+        assert_eq!(words.next(), Some("LAST"));
+        let mut bytes = vec![0; size];
+        if self.stream.read_exact(&mut bytes).is_err() {
+            return false;
+        }
+        self.seen.message = Some(String::from_utf8_lossy(&bytes).into_owned());
+        self.judge()
+    }
+
+    /// AUTH: it takes any login, and shows what was said.
+    fn auth(&mut self, line: &str) -> bool {
+        let prompts: &[&str] = match line.split(' ').nth(1) {
+            Some("LOGIN") => &["334 VXNlcm5hbWU6\r\n", "334 UGFzc3dvcmQ6\r\n"],
+            Some("CRAM-MD5") => &["334 PDE4OTYuNjk3MTcwOTUyQHBvc3RvZmZpY2UucmVzdG9uLm1jaS5uZXQ+\r\n"],
+            _ => &[],
+        };
+        for prompt in prompts {
+            if self.stream.get_mut().write_all(prompt.as_bytes()).is_err() {
+                return false;
+            }
+            match self.line() {
+                Some(line) => self.seen.commands.push(line),
+                None => return false,
+            }
+        }
+        self.answer("AUTH", "235 2.7.0 welcome\r\n")
     }
 }
 
@@ -155,15 +216,26 @@ pub fn fake(script: &[(&'static str, Act)]) -> (u16, JoinHandle<Seen>) {
 }
 
 pub fn serve(listener: TcpListener, script: &[(&'static str, Act)]) -> JoinHandle<Seen> {
-    let script = script.to_vec();
-    std::thread::spawn(move || {
-        let (stream, _) = listener.accept().unwrap();
-        let mut fake = Fake {
-            stream: BufReader::new(stream),
-            script,
-            seen: Seen::default(),
-        };
-        fake.serve();
-        fake.seen
-    })
+    let many = serve_many(listener, &[script]);
+    std::thread::spawn(move || many.join().unwrap().remove(0))
+}
+
+/// One conversation for each script, one after the other; then it listens no more.
+pub fn serve_many(listener: TcpListener, scripts: &[&[(&'static str, Act)]]) -> JoinHandle<Vec<Seen>> {
+    let scripts: Vec<_> = scripts.iter().map(|script| script.to_vec()).collect();
+    std::thread::spawn(move || scripts.into_iter().map(|script| converse(&listener, script)).collect())
+}
+
+fn converse(listener: &TcpListener, script: Vec<(&'static str, Act)>) -> Seen {
+    let (stream, _) = listener.accept().unwrap();
+    let mut fake = Fake {
+        stream: BufReader::new(stream),
+        script,
+        seen: Seen::default(),
+        accepted: 0,
+        named: 0,
+        lmtp: false,
+    };
+    fake.serve();
+    fake.seen
 }
