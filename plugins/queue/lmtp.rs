@@ -4,6 +4,8 @@
 //! 250 only if each recipient has the message, or the sender has been told, in a report that another server has taken,
 //! who has not. It is asked to try again only as long as nobody has the message, so that nobody gets it twice.
 
+mod fates;
+
 use std::path::PathBuf;
 
 use super::client::report::{Action, Told, is_wanted, report, send};
@@ -11,6 +13,7 @@ use super::client::{
     Answered, Client, Hosts, Mode, Open, Reply, Secure, SecureArguments, Trouble, mail_command, rcpt_command, words,
 };
 use crate::plugin::*;
+use fates::{Fates, delivered, has_it, nobody};
 
 plugin! {
     /// Delivers messages to a server of LMTP. If it refuses a recipient before the message is sent, and no server for
@@ -46,9 +49,6 @@ plugin! {
     hooks [queue]
     with [setup, takes]
 }
-
-/// What came of a recipient: the server's reply, or why there is none.
-type Fates<'a> = Vec<(&'a Recipient, Answered)>;
 
 impl Lmtp {
     fn setup(&mut self, _: &mut Loading<'_>) -> Result<(), String> {
@@ -227,33 +227,6 @@ impl Lmtp {
         let sent = client.over(s, &|_| Ok(()), &mut |open| send(open, &made, &transaction.sender));
         sent.map_err(|why| words(&why))
     }
-}
-
-fn has_it(fate: &Answered) -> bool {
-    fate.as_ref().is_ok_and(Reply::is_positive)
-}
-
-/// Why nobody has the message.
-fn nobody(fates: &Fates<'_>) -> Trouble {
-    let unknown = fates.iter().find_map(|(_, fate)| fate.as_ref().err());
-    let mut refusals = fates.iter().filter_map(|(_, fate)| fate.as_ref().ok());
-    let soft = refusals.clone().find(|reply| reply.code / 100 == 4);
-    match (unknown, soft.or(refusals.next())) {
-        (Some(why), _) => Trouble::Unknown(why.clone()),
-        (None, Some(reply)) => Trouble::Refused(reply.clone()),
-        (None, None) => Trouble::Nothing("there is no recipient".to_owned()),
-    }
-}
-
-/// The answer to a message that was delivered, with the words of the last server that has taken it.
-fn delivered(fates: &Fates<'_>) -> Answer {
-    let replies = fates.iter().filter_map(|(_, fate)| fate.as_ref().ok());
-    let reply = replies.filter(|reply| reply.is_positive()).next_back();
-    let text = reply.map_or_else(String::new, |reply| reply.parts().1);
-    ok_with(match text.trim() {
-        "" => "delivered".to_owned(),
-        text => format!("delivered, {text}"),
-    })
 }
 
 #[cfg(test)]

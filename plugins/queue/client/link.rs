@@ -207,7 +207,7 @@ impl Link {
             head.extend_from_slice(b"\r\n");
         }
         let mut body = message.body_text_reader().map_err(before)?;
-        let separated = message.body.len() > 0;
+        let separated = !message.body.is_empty();
         if separated {
             head.extend_from_slice(b"\r\n");
         }

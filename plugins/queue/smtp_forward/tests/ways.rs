@@ -229,10 +229,12 @@ fn logins_that_come_to_nothing() {
     }
 }
 
+/// A script for each conversation.
+type Conversations<'a> = &'a [&'a [(&'static str, Act)]];
+type Server = std::thread::JoinHandle<Vec<Seen>>;
+
 /// Servers at several ports: those that live and those that do not.
-fn cluster(
-    scripts: &[Option<&[&[(&'static str, Act)]]>],
-) -> (Vec<u16>, Vec<Option<std::thread::JoinHandle<Vec<Seen>>>>) {
+fn cluster(scripts: &[Option<Conversations<'_>>]) -> (Vec<u16>, Vec<Option<Server>>) {
     let mut ports = Vec::new();
     let mut servers = Vec::new();
     for script in scripts {

@@ -148,8 +148,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // the first process ends the others
-        let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let order = format!("kill {}", self.child.id());
+        let _ = Command::new("/bin/sh").args(["-c", &order]).status();
         let _ = self.child.wait();
     }
 }

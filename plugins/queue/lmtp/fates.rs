@@ -1,0 +1,35 @@
+//! What came of a message for each of its recipients.
+
+use super::{Answered, Reply, Trouble};
+use crate::plugin::*;
+
+/// Each recipient with the server's reply, or why there is none.
+pub type Fates<'a> = Vec<(&'a Recipient, Answered)>;
+
+/// Whether the server has said yes.
+pub fn has_it(fate: &Answered) -> bool {
+    fate.as_ref().is_ok_and(Reply::is_positive)
+}
+
+/// Why nobody has the message.
+pub fn nobody(fates: &Fates<'_>) -> Trouble {
+    let unknown = fates.iter().find_map(|(_, fate)| fate.as_ref().err());
+    let mut refusals = fates.iter().filter_map(|(_, fate)| fate.as_ref().ok());
+    let soft = refusals.clone().find(|reply| reply.code / 100 == 4);
+    match (unknown, soft.or(refusals.next())) {
+        (Some(why), _) => Trouble::Unknown(why.clone()),
+        (None, Some(reply)) => Trouble::Refused(reply.clone()),
+        (None, None) => Trouble::Nothing("there is no recipient".to_owned()),
+    }
+}
+
+/// The answer to a message that was delivered, with the words of the last server that has taken it.
+pub fn delivered(fates: &Fates<'_>) -> Answer {
+    let mut replies = fates.iter().filter_map(|(_, fate)| fate.as_ref().ok());
+    let reply = replies.rfind(|reply| reply.is_positive());
+    let text = reply.map_or_else(String::new, |reply| reply.parts().1);
+    ok_with(match text.trim() {
+        "" => "delivered".to_owned(),
+        text => format!("delivered, {text}"),
+    })
+}
