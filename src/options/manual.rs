@@ -30,8 +30,9 @@ const DAEMON: &[Section] = &[
             (
                 "USR2",
                 "upgrade: start the program anew, which by now may be another release, with the same arguments and \
-                 sockets; when its workers wait for connections this one ends with its last session; if it fails or \
-                 takes longer than 60 seconds, that is logged and this one serves on",
+                 sockets; when its workers wait for connections this one ends with its last session; limits, rates and \
+                 counters hold for both together; if it fails or takes longer than 60 seconds, that is \
+                 logged and this one serves on",
             ),
         ],
     ),
