@@ -44,6 +44,9 @@ impl Dialogue<'_> {
         {
             return self.say(NOT_BY_DATA);
         }
+        if let Some(transaction) = &mut self.s.transaction {
+            transaction.chunked = false;
+        }
         self.code = 0;
         let flow = self.take_message();
         self.s.replies = 1;

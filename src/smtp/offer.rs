@@ -10,8 +10,9 @@ impl Dialogue<'_> {
         self.chain.takes().and(Extensions {
             dsn: !disabled.dsn,
             // such a body only comes by BDAT (RFC 3030 3)
-            binary: !disabled.binary && !disabled.chunking,
-            utf8: !disabled.utf8,
+            binary: !disabled.binary && !disabled.chunking && !disabled.eight_bit,
+            // who offers it offers 8BITMIME, too (RFC 6531 3.1)
+            utf8: !disabled.utf8 && !disabled.eight_bit,
         })
     }
 
