@@ -113,6 +113,8 @@ fn flood(config: &[(&str, &str)], client: Flood) -> Queue {
 fn measured_alone() {
     const ENVELOPE: &str = "EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@y.example>\r\nDATA\r\n";
     const HEADED: &str = "EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@y.example>\r\nDATA\r\nSubject: x\r\n\r\n";
+    const BEGUN: &str = "EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@y.example>\r\n";
+    const PART: &str = "EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@y.example>\r\nBDAT 8388608 LAST\r\n";
     // what every session takes once
     flood(
         &[],
@@ -149,6 +151,31 @@ fn measured_alone() {
             "a message that is too big",
             &[("databytes", "100000")],
             Flood::new(HEADED, "a line\r\n", ".\r\nQUIT\r\n"),
+            0,
+        ),
+        (
+            "parts",
+            none,
+            Flood::new(BEGUN, "BDAT 8\r\na line\r\n", "BDAT 0 LAST\r\nQUIT\r\n"),
+            1,
+        ),
+        ("one part", none, Flood::new(PART, "a line\r\n", "QUIT\r\n"), 1),
+        (
+            "a part that is too big",
+            &[("databytes", "100000")],
+            Flood::new(PART, "a line\r\n", "QUIT\r\n"),
+            0,
+        ),
+        (
+            "a part that is a header",
+            none,
+            Flood::new(PART, "X: yyy\r\n", "QUIT\r\n"),
+            0,
+        ),
+        (
+            "a part of nothing",
+            none,
+            Flood::new("BDAT 8388608\r\n", "a line\r\n", "QUIT\r\n"),
             0,
         ),
         (
