@@ -75,6 +75,25 @@ impl Rates {
     }
 }
 
+impl Rates {
+    /// A network in words, as [`Rates::network`] gives it.
+    pub fn show(&self, network: u128) -> String {
+        let (ip, bits, all) = match u32::try_from(network) {
+            Ok(four) => (IpAddr::from(four.to_be_bytes()), self.prefixes.0, 32),
+            Err(_) => (IpAddr::from(network.to_be_bytes()), self.prefixes.1, 128),
+        };
+        match bits == all {
+            true => ip.to_string(),
+            false => format!("{ip}/{bits}"),
+        }
+    }
+
+    /// The leading bits of IPv4 and of IPv6 addresses that are their network.
+    pub fn prefixes(&self) -> (u8, u8) {
+        self.prefixes
+    }
+}
+
 fn rate(values: &mut Values, name: &str) -> Option<Rate> {
     let fallback = Rate::parse(default(name)).ok().flatten();
     let Some(line) = values.first(name) else {
@@ -129,5 +148,8 @@ mod tests {
         assert_ne!(network("192.0.2.7"), network("192.0.3.7"));
         assert_eq!(network("2001:db8:1::1"), network("2001:db8:1:ff::1"));
         assert_ne!(network("2001:db8:1::1"), network("2001:db8:2::1"));
+        let shown = |ip: &str| settings.rates.show(network(ip));
+        assert_eq!(shown("192.0.2.7"), "192.0.2.0/24");
+        assert_eq!(shown("2001:db8:1:ff::1"), "2001:db8:1::/48");
     }
 }

@@ -5,6 +5,7 @@
 //! Commands are understood in any case of letters.
 
 pub(super) mod client;
+mod limits;
 mod metrics;
 mod reports;
 mod table;
@@ -20,6 +21,7 @@ use crate::log::Level;
 use crate::prefork::{self, Answer, Console, Deed, Gate, House, News, Trial, Until};
 
 use super::gauge::Gauge;
+use super::meter::SharedMeter;
 use super::status;
 use table::{Facts, Table};
 
@@ -39,7 +41,7 @@ const COMMANDS: &[(&str, &str, &str, bool)] = &[
     ),
     ("workers", "", "worker processes", false),
     ("plugins", "", "verdicts and latencies of plugins at hooks", false),
-    ("limits", "", "limits that hold", false),
+    ("limits", "", "limits that hold, and who is nearest to them", false),
     ("metrics", "", "counters in the text format of Prometheus", false),
     ("all", "", "all of these at once, in JSON alone", false),
     ("kill", "IP|ID", "end sessions with 550", true),
@@ -77,6 +79,7 @@ const COMMANDS: &[(&str, &str, &str, bool)] = &[
 pub(super) struct Clerk {
     pub(super) gauge: Arc<Gauge>,
     pub(super) lookup: Arc<Lookup>,
+    pub(super) meter: Option<Arc<SharedMeter>>,
     /// The log level that holds without an operator's word.
     pub(super) usual: Level,
 }
@@ -143,7 +146,10 @@ impl Clerk {
             }
             "workers" => Body::Table(reports::workers(house)),
             "plugins" => Body::Table(reports::plugins(&self.gauge)),
-            "limits" => Body::Facts(reports::limits(house, &self.gauge, &self.lookup.settings())),
+            "limits" => {
+                let settings = self.lookup.settings();
+                Body::Table(limits::limits(house, &self.gauge, self.meter.as_deref(), &settings))
+            }
             "metrics" => Body::Text(metrics::metrics(house, &self.gauge)),
             other => return Err(format!("unknown command '{other}', try help")),
         })

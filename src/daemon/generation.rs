@@ -24,6 +24,7 @@ use super::control::Clerk;
 use super::doors::Door;
 use super::farewell::{self, Noticed};
 use super::gauge::Gauge;
+use super::meter::SharedMeter;
 use super::overload;
 use super::seat_watch::SeatWatch;
 
@@ -77,7 +78,7 @@ pub(super) struct Recipe {
     /// Who speaks for the master.
     pub(super) voice: Voice,
     /// Who counts for all workers; none for a process that serves one session.
-    pub(super) meter: Option<Arc<dyn Meter>>,
+    pub(super) meter: Option<Arc<SharedMeter>>,
     /// What is counted for displays; none for a process that serves one session.
     pub(super) gauge: Option<Arc<Gauge>>,
     /// Certificates and keys, which one who has given up root may not be able to read again.
@@ -104,6 +105,7 @@ impl Recipe {
         let tls = self.tls(&chain, &mut faults);
         let level = self.loglevel.unwrap_or(settings.loglevel);
         let orders = self.gauge.clone().map(|gauge| gauge as Arc<dyn Orders>);
+        let meter = self.meter.clone().map(|meter| meter as Arc<dyn Meter>);
         let services = Services {
             clock: Clock::default(),
             dns: Arc::new(SystemDns),
@@ -112,7 +114,7 @@ impl Recipe {
             log: Arc::new(Builtin::stderr(level)),
             hooks: chain.clone(),
             orders: orders.unwrap_or_else(|| Arc::new(NoOrders)),
-            meter: self.meter.clone().unwrap_or_else(|| Arc::new(NoMeter)),
+            meter: meter.unwrap_or_else(|| Arc::new(NoMeter)),
             secret: super::secret::of(&lookup),
             lookup,
             tls,
@@ -125,6 +127,7 @@ impl Recipe {
         let clerk = self.gauge.clone().map(|gauge| Clerk {
             gauge,
             lookup: services.lookup.clone(),
+            meter: self.meter.clone(),
             usual: level,
         });
         let generation = Generation {

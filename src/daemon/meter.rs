@@ -23,6 +23,13 @@ impl SharedMeter {
     }
 }
 
+impl SharedMeter {
+    /// The networks with most events in the time of a rate, so many at most.
+    pub(super) fn heaviest(&self, what: Event, rate: Rate, most: usize) -> Vec<(u128, u32)> {
+        self.0.heaviest(what as u8, rate.within, most)
+    }
+}
+
 impl Meter for SharedMeter {
     fn admit(&self, what: Event, network: u128, rate: Rate) -> bool {
         let limit = Limit {

@@ -221,6 +221,11 @@ impl Board {
         self.made.elapsed().as_millis() as u64
     }
 
+    /// Which addresses count as one client, and which as one network.
+    pub(super) fn grouping(&self) -> Grouping {
+        self.group
+    }
+
     /// Clients refused for the limit of their address.
     pub(super) fn refused(&self) -> u64 {
         self.head[0].refused.load(SeqCst)

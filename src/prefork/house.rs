@@ -3,6 +3,8 @@
 //! The words of questions and answers are not known here: a [`Console`], which comes with the service, reads a line,
 //! looks around in the [`House`], and says what to answer and what to do.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -124,6 +126,29 @@ impl House<'_> {
         let mut sessions: Vec<_> = self.board.all_seats().filter_map(view).collect();
         sessions.sort_by_key(|session| session.number);
         sessions
+    }
+
+    /// Who has sessions, and how many: by what counts as one client, by network, and by the port of the listener. The
+    /// greatest comes first.
+    pub fn crowds(&self) -> [Vec<(String, u32)>; 3] {
+        let mut crowds: [BTreeMap<String, u32>; 3] = Default::default();
+        for (_, _, seat) in self.board.all_seats() {
+            let Some(occupant) = seat.occupant() else { continue };
+            let (client, network) = self.board.grouping().of(occupant.peer.ip());
+            let names = [
+                client.to_string(),
+                network.to_string(),
+                format!("port {}", seat.listener()),
+            ];
+            for (crowd, name) in crowds.iter_mut().zip(names) {
+                *crowd.entry(name).or_default() += 1;
+            }
+        }
+        crowds.map(|crowd| {
+            let mut sorted: Vec<_> = crowd.into_iter().collect();
+            sorted.sort_by_key(|(_, count)| Reverse(*count));
+            sorted
+        })
     }
 
     /// Whether new clients are served.

@@ -39,7 +39,18 @@ pub(super) struct RateSlot {
     window: AtomicU64,
     /// Milliseconds since the table was made after which nothing in the window counts any more.
     stale: AtomicU64,
+    /// The key itself, for those who look: its parts, which only count if their hash is that above.
+    name: [AtomicU64; 3],
 }
+
+/// Which of so many slots have ever been used, a bit for each [`BLOCK`], so that nobody who looks makes the kernel
+/// provide memory for the others.
+#[derive(Default)]
+#[repr(transparent)]
+pub(super) struct Touched(AtomicU64);
+
+/// Slots of which one that is used makes all be looked at.
+const BLOCK: usize = 64;
 
 /// A rate that is not to be exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +75,7 @@ pub enum Counted {
 /// The table.
 pub struct Rates {
     slots: Shared<RateSlot>,
+    touched: Shared<Touched>,
     secret: [u64; 2],
     made: Instant,
 }
@@ -117,13 +129,13 @@ impl Window {
 
 impl Rates {
     /// The table that a former master has left, if it is for as many keys; else an empty one: for so many keys at a
-    /// time, 24 bytes each, of which only the used ones take memory.
+    /// time, 48 bytes each, of which only the used ones take memory.
     ///
     /// # Errors
     /// The memory cannot be had.
     pub fn kept(key: &'static str, keys: usize, left: Option<Left>) -> io::Result<(Rates, Keepsake)> {
         let slots = keys.max(NEIGHBOURS);
-        keep(key, format!("1-{slots}-{:x}", sign_of_hashes()), left, &|sheet| {
+        keep(key, format!("2-{slots}-{:x}", sign_of_hashes()), left, &|sheet| {
             let head = sheet.part::<RateHead>(1)?;
             let secret = head[0].secret.each_ref().map(|cell| {
                 let fresh = RandomState::new().hash_one(0) | 1;
@@ -131,6 +143,7 @@ impl Rates {
             });
             Ok(Rates {
                 slots: sheet.part(slots)?,
+                touched: sheet.part(slots / (BLOCK * 64) + 1)?,
                 secret,
                 made: moment(&head[0].made)?,
             })
@@ -182,6 +195,36 @@ impl Rates {
         self.slots.iter().filter(used).count()
     }
 
+    /// The keys of this kind with most events in the time before now, so many at most, the greatest first.
+    pub fn heaviest(&self, kind: u8, within: Duration, most: usize) -> Vec<(u128, u32)> {
+        let (number, passed, whole) = position(self.now(), within);
+        let seen = |slot: &RateSlot| {
+            let [own, high, low] = slot.name.each_ref().map(|part| part.load(SeqCst));
+            let rest = u128::from(high) << 64 | u128::from(low);
+            let hash = slot.key.load(SeqCst);
+            if own != u64::from(kind) || self.hash((kind, rest)) != hash {
+                return None;
+            }
+            let window = Window::of(slot.window.load(SeqCst)).turned(tag(hash), number);
+            Some((rest, window.events(passed, whole) as u32)).filter(|(_, events)| *events > 0)
+        };
+        let used = self.slots.chunks(BLOCK).enumerate().filter(|(block, _)| {
+            let bits = self.touched[block / 64].0.load(SeqCst);
+            bits >> (block % 64) & 1 == 1
+        });
+        let mut found: Vec<_> = used.flat_map(|(_, block)| block).filter_map(seen).collect();
+        found.sort_unstable_by_key(|(rest, events)| (std::cmp::Reverse(*events), *rest));
+        found.truncate(most);
+        found
+    }
+
+    /// Takes note that a slot is used.
+    fn touch(&self, slot: &RateSlot) {
+        let all = self.slots.as_ptr_range().start.addr();
+        let block = (std::ptr::from_ref(slot).addr() - all) / size_of::<RateSlot>() / BLOCK;
+        self.touched[block / 64].0.fetch_or(1 << (block % 64), SeqCst);
+    }
+
     fn now(&self) -> u64 {
         self.made.elapsed().as_millis() as u64
     }
@@ -200,7 +243,7 @@ impl Rates {
     fn admit_at(&self, key: (u8, u128), events: u32, limit: Limit, now: u64) -> Counted {
         let hash = self.hash(key);
         let (number, passed, whole) = position(now, limit.within);
-        let Some(slot) = self.slot(hash, now) else {
+        let Some(slot) = self.slot(hash, key, now) else {
             return Counted::Full;
         };
         let mut word = slot.window.load(SeqCst);
@@ -222,7 +265,7 @@ impl Rates {
     }
 
     /// The key's slot, or a free or stale one that is now the key's.
-    fn slot(&self, hash: u64, now: u64) -> Option<&RateSlot> {
+    fn slot(&self, hash: u64, (kind, rest): (u8, u128), now: u64) -> Option<&RateSlot> {
         if let Some(own) = self.neighbours(hash).find(|slot| slot.key.load(SeqCst) == hash) {
             return Some(own);
         }
@@ -232,7 +275,15 @@ impl Rates {
                 continue;
             }
             match slot.key.compare_exchange(key, hash, SeqCst, SeqCst) {
-                Ok(_) => return Some(slot),
+                Ok(_) => {
+                    let parts = [kind.into(), (rest >> 64) as u64, rest as u64];
+                    slot.name
+                        .iter()
+                        .zip(parts)
+                        .for_each(|(cell, part)| cell.store(part, SeqCst));
+                    self.touch(slot);
+                    return Some(slot);
+                }
                 // another worker was faster, perhaps for the same key
                 Err(taken) if taken == hash => return Some(slot),
                 Err(_) => {}
@@ -289,6 +340,18 @@ mod tests {
         assert_eq!(rates.admit(KEY, 1, limit(42)), Counted::Exceeded);
         assert_eq!(rates.level((9, 9), MINUTE), 0);
         assert_eq!(rates.used(), 1);
+    }
+
+    #[test]
+    fn the_heaviest_are_known() {
+        let rates = Rates::new(5000).expect("memory");
+        for network in 1..=40u128 {
+            rates.count((3, network << 80), network as u32, MINUTE);
+            rates.count((4, network), 1, MINUTE);
+        }
+        assert_eq!(rates.heaviest(3, MINUTE, 2), [(40 << 80, 40), (39 << 80, 39)]);
+        assert_eq!(rates.heaviest(4, MINUTE, 99).len(), 40);
+        assert_eq!(rates.heaviest(5, MINUTE, 9), []);
     }
 
     #[test]

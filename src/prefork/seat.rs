@@ -33,7 +33,7 @@ pub struct Seat {
     high: AtomicU64,
     /// Lower half.
     low: AtomicU64,
-    /// The peer's port in the lower 16 bits, above them that of the listener it came by.
+    /// The peer's port in the lower 16 bits, above them the mark of the listener it came by.
     port: AtomicU64,
     /// The session's number, the ticket with which it came; the ticket is another when the client has turned out to be
     /// another.
@@ -102,6 +102,11 @@ impl Seat {
                 });
             }
         }
+    }
+
+    /// The mark of the listener that the client came by.
+    pub(super) fn listener(&self) -> u64 {
+        self.port.load(SeqCst) >> 16
     }
 
     /// Says what the session is at.

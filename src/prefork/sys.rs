@@ -20,7 +20,7 @@ use nix::unistd::{ForkResult, Pid, fork as system_fork};
 
 use super::board::{Head, Row};
 use super::counters::Cell;
-use super::rates::{RateHead, RateSlot};
+use super::rates::{RateHead, RateSlot, Touched};
 use super::seat::Seat;
 use super::title::MemoryMap;
 
@@ -83,6 +83,8 @@ unsafe impl AllAtomic for Row {}
 unsafe impl AllAtomic for Seat {}
 // SAFETY: as above.
 unsafe impl AllAtomic for RateHead {}
+// SAFETY: as above.
+unsafe impl AllAtomic for Touched {}
 // SAFETY: as above.
 unsafe impl AllAtomic for RateSlot {}
 // SAFETY: as above.

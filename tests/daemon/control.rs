@@ -59,7 +59,10 @@ fn without_a_master_or_a_socket_nobody_answers() {
 
 #[test]
 fn shows_sessions_workers_counts_and_limits() {
-    let daemon = Daemon::start(&["--children", "3", "--idle-children", "1"]);
+    let site = Site::new();
+    site.config("message_rate", "100/60\n");
+    let options = ["--children", "3", "--idle-children", "1"];
+    let daemon = Daemon::serve(site, &[&["--listen-address", "127.0.0.1:0"][..], &options].concat());
     assert_eq!(daemon.client().message("counted"), 250);
     let mut client = daemon.client();
     client
@@ -101,7 +104,14 @@ fn shows_sessions_workers_counts_and_limits() {
     let of = |plugin: &str| plugins.iter().find(|row| row[0] == plugin).expect("a plugin").clone();
     assert_eq!(of("rcpt_ok")[1..6], ["rcpt", "3", "0", "2", "1"], "{plugins:?}");
     assert_eq!(of("queue::maildir")[1..5], ["queue", "1", "0", "1"], "{plugins:?}");
-    assert!(daemon.told(&["limits"]).contains("children             3\n"));
+    let limits = daemon.rows(&["limits"]);
+    let of = |name: &str| limits.iter().find(|row| row[0] == name).expect("a limit")[1..].join(" ");
+    assert!(of("children").starts_with("3 "), "{limits:?}");
+    assert_eq!(of("sessions"), "3 1 -");
+    assert_eq!(of("max_from_ip"), "10 1 127.0.0.1 (1)");
+    assert_eq!(of("max_from_net"), "- 1 127.0.0.0 (1)");
+    assert_eq!(of("message_rate"), "100/60 2 127.0.0.1 (2)");
+    assert_eq!(of("connection_rate"), "- 0 -");
     assert!(
         daemon
             .told(&["metrics"])

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::gauge::Gauge;
 use super::table::{Facts, Table, Value};
-use crate::config::{Rate, Settings};
 use crate::log::Level;
 use crate::prefork::{self, Gate, House};
 use crate::session::{Ruling, Stage, Tally};
@@ -132,34 +131,4 @@ pub(super) fn plugins(gauge: &Gauge) -> Table {
         ],
         rows: rows.collect(),
     }
-}
-
-/// The limits that hold, with what has been refused by them.
-pub(super) fn limits(house: &House<'_>, gauge: &Gauge, settings: &Settings) -> Facts {
-    let plan = house.plan();
-    let rate = |rate: Option<Rate>| match rate {
-        Some(rate) => Value::Text(format!("{}/{}", rate.events, rate.within.as_secs())),
-        None => Value::None,
-    };
-    Facts(vec![
-        ("children", plan.children.into()),
-        ("idle_children", plan.idle_children.into()),
-        ("sessions_per_worker", plan.sessions.into()),
-        ("lifetime", plan.sessions_per_worker.into()),
-        ("max_from_ip", plan.max_from_ip.into()),
-        ("ipv6_prefix", u32::from(plan.ipv6_prefix).into()),
-        ("refused_by_address", house.refused().into()),
-        ("connection_rate", rate(settings.rates.connections)),
-        ("message_rate", rate(settings.rates.messages)),
-        ("recipient_rate", rate(settings.rates.recipients)),
-        ("error_rate", rate(settings.rates.errors)),
-        ("auth_failure_rate", rate(settings.rates.auth_failures)),
-        ("over_rate", gauge.tally(Tally::OverRate).into()),
-        ("databytes", settings.databytes.into()),
-        ("maxrcpts", settings.limits.maxrcpts.into()),
-        ("max_errors", settings.limits.max_errors.into()),
-        ("max_transactions", settings.limits.max_transactions.into()),
-        ("timeout", settings.timeout.into()),
-        ("timeoutsmtpd", settings.timeoutsmtpd.into()),
-    ])
 }

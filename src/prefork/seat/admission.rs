@@ -6,7 +6,7 @@
 //! everyone with a smaller number has been decided, and then counts those that are in. There are no locks; one that
 //! dies between two steps is cleared by the master, and the wait for it is bounded.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -134,6 +134,15 @@ impl Seat {
         self.high.store((address >> 64) as u64, SeqCst);
         self.low.store(address as u64, SeqCst);
         self.port.store(listener << 16 | u64::from(client.peer.port()), SeqCst);
+    }
+}
+
+impl Grouping {
+    /// The client, and the network, that an address counts as.
+    pub fn of(self, ip: IpAddr) -> (IpAddr, IpAddr) {
+        let shown = |key: u128| Ipv6Addr::from_bits(key).to_canonical();
+        let address = number(ip);
+        (shown(self.client.key(address)), shown(self.network.key(address)))
     }
 }
 
