@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::board::{Board, Order, State};
 use super::canary::{Score, Trial};
+use super::listen::{canonical, mark};
 use super::{Level, Plan};
 
 /// Whether new clients are served.
@@ -76,6 +77,7 @@ pub struct TrialView {
 /// A look at everything, at one moment.
 pub struct House<'a> {
     pub(super) board: &'a Board,
+    pub(super) listeners: &'a [TcpListener],
     pub(super) plan: &'a Plan,
     pub(super) generation: u32,
     pub(super) trial: Option<TrialView>,
@@ -128,18 +130,17 @@ impl House<'_> {
         sessions
     }
 
-    /// Who has sessions, and how many: by what counts as one client, by network, and by the port of the listener. The
-    /// greatest comes first.
+    /// Who has sessions, and how many: by what counts as one client, by network, and by the address of the listener.
+    /// The greatest comes first.
     pub fn crowds(&self) -> [Vec<(String, u32)>; 3] {
+        let named = |one: &TcpListener| Some((mark(one), canonical(one.local_addr().ok()?).to_string()));
+        let listeners: BTreeMap<u64, String> = self.listeners.iter().filter_map(named).collect();
         let mut crowds: [BTreeMap<String, u32>; 3] = Default::default();
         for (_, _, seat) in self.board.all_seats() {
             let Some(occupant) = seat.occupant() else { continue };
             let (client, network) = self.board.grouping().of(occupant.peer.ip());
-            let names = [
-                client.to_string(),
-                network.to_string(),
-                format!("port {}", seat.listener()),
-            ];
+            let listener = listeners.get(&seat.listener()).map_or("another", String::as_str);
+            let names = [client.to_string(), network.to_string(), listener.to_owned()];
             for (crowd, name) in crowds.iter_mut().zip(names) {
                 *crowd.entry(name).or_default() += 1;
             }

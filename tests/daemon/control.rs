@@ -110,6 +110,8 @@ fn shows_sessions_workers_counts_and_limits() {
     assert_eq!(of("sessions"), "3 1 -");
     assert_eq!(of("max_from_ip"), "10 1 127.0.0.1 (1)");
     assert_eq!(of("max_from_net"), "- 1 127.0.0.0 (1)");
+    let here = daemon.addresses[0];
+    assert_eq!(of("max_per_listener"), format!("- 1 {here} (1)"));
     assert_eq!(of("message_rate"), "100/60 2 127.0.0.1 (2)");
     assert_eq!(of("connection_rate"), "- 0 -");
     assert!(

@@ -4,6 +4,7 @@
 
 mod ask;
 mod canary;
+mod browser;
 mod control;
 mod crash;
 mod ending;

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use crate::harness::Daemon;
 use crate::process::{PATIENCE, eventually};
 
-fn start(options: &[&str]) -> (Daemon, SocketAddr) {
+pub fn start(options: &[&str]) -> (Daemon, SocketAddr) {
     let daemon = Daemon::start(&[&["--children", "2", "--status-listen", "127.0.0.1:0"], options].concat());
     let line = daemon.wait_for("status on ");
     let address = line.strip_prefix("status on ").expect("an address");

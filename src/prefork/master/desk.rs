@@ -49,6 +49,7 @@ impl Master {
     fn house(&self, may_change: bool) -> House<'_> {
         House {
             board: self.crew.board(),
+            listeners: &self.listeners,
             plan: &self.plan,
             generation: self.crew.generation(),
             trial: self.reload.view(),
