@@ -13,7 +13,7 @@ use super::client::{
     Answered, Client, Hosts, Mode, Open, Reply, Secure, SecureArguments, Trouble, mail_command, rcpt_command, words,
 };
 use crate::plugin::*;
-use fates::{Fates, delivered, has_it, nobody};
+use fates::{Fates, delivered, has_it, nobody, outcomes};
 
 plugin! {
     /// Delivers messages to a server of LMTP. If it refuses a recipient before the message is sent, and no server for
@@ -108,7 +108,15 @@ impl Lmtp {
         });
         let server = &self.server;
         match outcome {
-            Ok(fates) => self.fold(s, transaction, &fates, tells),
+            Ok(fates) => {
+                let answer = self.fold(s, transaction, &fates, tells);
+                let each = if s.lmtp { outcomes(&fates) } else { Vec::new() };
+                if let Some(transaction) = &mut s.transaction {
+                    each.into_iter()
+                        .for_each(|(number, one)| transaction.settle(number, one));
+                }
+                answer
+            }
             Err(Trouble::Refused(reply)) => {
                 info!(s, "fail, {server} said: {reply}");
                 reply.answer()
@@ -134,7 +142,10 @@ impl Lmtp {
         let commands = recipients.iter().map(|one| rcpt_command(one, &open.offers)).collect();
         let replies = open.envelope(mail, commands)?;
         let accepted = replies.iter().filter(|reply| reply.is_positive()).count();
-        let refusals = || replies.iter().filter(|reply| reply.is_refusal());
+        if s.lmtp && accepted == 0 {
+            return Ok(recipients.iter().zip(replies.into_iter().map(Ok)).collect());
+        }
+        let refusals = || replies.iter().filter(|reply| reply.is_refusal() && !s.lmtp);
         let soft = refusals().find(|reply| reply.code / 100 == 4);
         // nobody has the message yet, so that it can still be refused, for now or for good
         let partly = self.reports.is_some() && accepted > 0 && !transaction.sender.is_null();
@@ -155,13 +166,14 @@ impl Lmtp {
             (recipient, fate)
         });
         let fates: Fates<'a> = fates.collect();
-        match fates.iter().any(|(_, fate)| has_it(fate)) {
+        match s.lmtp || fates.iter().any(|(_, fate)| has_it(fate)) {
             true => Ok(fates),
             false => Err(nobody(&fates)),
         }
     }
 
-    /// One answer to the client, where at least one recipient has the message.
+    /// One answer to the client, where at least one recipient has the message. A client of LMTP hears of the others,
+    /// and tells the sender by itself.
     fn fold(&self, s: &Session, transaction: &Transaction, fates: &Fates<'_>, tells: bool) -> Answer {
         let said = |fate: &Answered| match fate {
             Ok(reply) => reply.to_string(),
@@ -185,8 +197,11 @@ impl Lmtp {
                 notice!(s, "fail, {}: {reply}", recipient.address.path());
                 failed.push(recipient.address.path());
             }
-            // what it offers to tell it tells
-            if is_wanted(recipient, action) && !(tells && action == Action::Delivered) {
+            let by_others = match action {
+                Action::Failed => s.lmtp,
+                _ => tells,
+            };
+            if is_wanted(recipient, action) && !by_others {
                 told.push(Told {
                     recipient,
                     action,
@@ -195,7 +210,7 @@ impl Lmtp {
                 });
             }
         }
-        if transaction.sender.is_null() && !failed.is_empty() {
+        if transaction.sender.is_null() && !failed.is_empty() && !s.lmtp {
             error!(
                 s,
                 "error, nobody is told that a report has not reached {}",
@@ -214,7 +229,7 @@ impl Lmtp {
             Err(why) => {
                 error!(s, "error, no report to {}: {why}", transaction.sender.path());
                 let text = format!("delivered, but not to {}", failed.join(", "));
-                return answer_with(Verdict::Deny, Status(5, 0, 0), text);
+                return with_code(554, answer_with(Verdict::Deny, Status(5, 0, 0), text));
             }
         }
         delivered(fates)

@@ -33,3 +33,27 @@ pub fn delivered(fates: &Fates<'_>) -> Answer {
         text => format!("delivered, {text}"),
     })
 }
+
+/// The answer to each recipient, for a client of LMTP.
+pub fn outcomes(fates: &Fates<'_>) -> Vec<(usize, RcptOutcome)> {
+    let outcome = |fate: &Answered| match fate {
+        Ok(reply) => {
+            let (status, text) = reply.parts();
+            RcptOutcome {
+                verdict: match reply.code / 100 {
+                    2 => Verdict::Ok,
+                    5 => Verdict::Deny,
+                    _ => Verdict::DenySoft,
+                },
+                status,
+                text: text.into(),
+            }
+        }
+        Err(_) => RcptOutcome {
+            verdict: Verdict::DenySoft,
+            status: Some(Status(4, 4, 2)),
+            text: "the server of the mailboxes has not confirmed the message".into(),
+        },
+    };
+    fates.iter().map(|(_, fate)| outcome(fate)).enumerate().collect()
+}

@@ -185,6 +185,7 @@ fn reports_through_the_same_server() {
         ("dot", Say("451 later\r\n")),
     ] {
         let (outcome, seen, log) = deliver(&[&[("dot2", Say("552 5.2.2 full\r\n"))], &[act]], "final_timeout 5");
+        assert_eq!(outcome.code, Some(554));
         outcome.denied("delivered, but not to <b@x.example>");
         assert!(!seen[1].confirmed);
         assert!(
@@ -326,6 +327,39 @@ fn never_a_yes_without_a_yes() {
     let threads: Vec<_> = cases.map(run).collect();
     assert_eq!(threads.len(), (STEPS.len() + 1) * ACTS.len());
     threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+/// A client of LMTP hears what the server has said of each, and nobody is told in a report.
+#[test]
+fn clients_of_lmtp_hear_of_each() {
+    let run = |script: &[(&'static str, Act)]| {
+        let (port, server) = server(&[script]);
+        let mut t = kit(port, "");
+        t.s.lmtp = true;
+        let outcome = t.ask(Event::Queue);
+        let outcomes = &t.s.transaction.as_ref().unwrap().outcomes;
+        let each: Vec<(Verdict, String)> = outcomes
+            .values()
+            .map(|one| (one.verdict, one.text.to_string()))
+            .collect();
+        (outcome, each, server.join().unwrap().remove(0))
+    };
+    let queued = (Verdict::Ok, "Ok: queued as ABC".to_owned());
+    let (outcome, each, _) = run(&[("RCPT", Say("450 4.2.1 later\r\n"))]);
+    outcome.ok();
+    assert_eq!(each, [(Verdict::DenySoft, "later".to_owned()), queued.clone()]);
+    let (_, each, _) = run(&[("dot2", Say("552 5.2.2 full\r\n"))]);
+    assert_eq!(each, [queued.clone(), (Verdict::Deny, "full".to_owned())]);
+    let (_, each, _) = run(&[("dot2", Last(""))]);
+    assert_eq!((&each[0], each[1].0), (&queued, Verdict::DenySoft));
+    let (_, each, seen) = run(&[("RCPT", Say("550 no\r\n")), ("RCPT2", Say("451 no\r\n"))]);
+    assert_eq!(
+        each.iter().map(|one| one.0).collect::<Vec<_>>(),
+        [Verdict::Deny, Verdict::DenySoft]
+    );
+    assert!(seen.message.is_none());
+    let (outcome, each, _) = run(&[("DATA", Say("451 later\r\n"))]);
+    assert_eq!((outcome.verdict, each.len()), (Verdict::DenySoft, 0));
 }
 
 #[test]
