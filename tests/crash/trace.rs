@@ -38,6 +38,7 @@ pub struct Tracer {
 impl Tracer {
     /// Looks at a worker from now on.
     pub fn attach(worker: Pid, out: &Path, at: Option<(&Point, Deed)>) -> Tracer {
+        eventually("the worker waits", || state(worker) == Some('S'));
         // an old file must not be taken for the new one
         let _ = std::fs::remove_file(out);
         let mut command = Command::new("strace");
@@ -55,8 +56,8 @@ impl Tracer {
             strace,
             out: out.to_owned(),
         };
-        eventually("strace looks at the worker, which waits", || {
-            is_traced(worker) && state(worker) == Some('S')
+        eventually("strace looks at the worker, which waits or has stopped", || {
+            is_traced(worker) && (state(worker) == Some('S') || tracer.has_stopped())
         });
         tracer
     }
