@@ -8,6 +8,7 @@ mod farewell;
 mod generation;
 mod meter;
 mod overload;
+pub mod passwd;
 mod seat_watch;
 mod secret;
 mod single;

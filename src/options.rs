@@ -6,6 +6,7 @@ mod bounds;
 mod cert;
 mod control;
 mod manual;
+mod passwd;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use manual::more;
 pub use cert::Cert;
 pub use control::{Control, Master, Task};
 pub use manual::manual;
+pub use passwd::Passwd;
 
 /// Version and commit, for `--version`.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("QPSMTPD_COMMIT"), ")");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{Cert, VERSION};
+use super::{Cert, Passwd, VERSION};
 use crate::daemon;
 
 /// Checks and explains the configuration of qpsmtpd, and speaks to a running master.
@@ -47,6 +47,8 @@ pub enum Task {
     Check,
     /// Make a certificate for plugin tls, and a CA to sign it; a CA that is there is used again
     Cert(Box<Cert>),
+    /// Add, change or remove a user of plugin auth/auth_flat_file; the password is asked for, or the first line of stdin
+    Passwd(Passwd),
     /// Print a manual page, to be read with `man -l -`
     Man {
         /// qpsmtpd-prefork, qpsmtpd-forkserver, qpsmtpd, qpsmtpctl, qpsmtpd-config or qpsmtpd-plugins
@@ -130,6 +132,7 @@ impl Control {
             (Some(question), _) if master.json => daemon::ask(config, socket, &format!("json {question}")),
             (Some(question), _) => daemon::ask(config, socket, &question),
             (_, Task::Cert(options)) => daemon::cert::run(&(*options).into()),
+            (_, Task::Passwd(options)) => daemon::passwd::run(&options.order(config)),
             (_, Task::Man { page }) => daemon::man(&page),
             (_, Task::Top { every, rounds }) => {
                 let pause = Duration::try_from_secs_f64(every).unwrap_or(Duration::from_secs(1));
@@ -164,7 +167,7 @@ impl Task {
             None => word.to_owned(),
         };
         Some(match self {
-            Task::Check | Task::Cert(_) | Task::Man { .. } | Task::Top { .. } => return None,
+            Task::Check | Task::Cert(_) | Task::Passwd(_) | Task::Man { .. } | Task::Top { .. } => return None,
             Task::Status => "status".into(),
             Task::List { number } => with("list", number.map(|number| number.to_string())),
             Task::Workers => "workers".into(),

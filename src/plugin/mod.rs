@@ -45,7 +45,7 @@ pub use load::*;
 pub use login::Login;
 pub use manners::*;
 pub use manual::manual;
-pub use password::{Stored, validate};
+pub use password::{Scheme, Stored, validate};
 pub use patterns::*;
 pub use program::{End, Program, Ran, effective_user};
 pub use scram::{ScramHash, ScramKeys};

@@ -5,7 +5,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 use subtle::ConstantTimeEq;
 
-use super::{Answer, Credentials, ScramHash, ScramKeys, declined, deny, ok, ok_keys};
+use super::scram::SALT;
+use super::{Answer, Credentials, ScramHash, ScramKeys, declined, deny, ok, ok_keys, random_bytes};
 use crate::log::Level;
 use crate::session::Session;
 
@@ -176,9 +177,99 @@ pub(super) fn hmac_md5(key: &str, text: &str) -> String {
         .collect()
 }
 
+/// A form in which a password is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Keys of SCRAM-SHA-256.
+    ScramSha256,
+    /// Keys of SCRAM-SHA-1.
+    ScramSha1,
+    /// Argon2id.
+    Argon2,
+    /// yescrypt, `$y$`.
+    Yescrypt,
+    /// bcrypt, `$2b$`.
+    Bcrypt,
+    /// SHA-512 as crypt(3) has it, `$6$`.
+    Sha512,
+    /// The password itself.
+    Clear,
+}
+
+impl Scheme {
+    /// What to store of a password.
+    ///
+    /// # Errors
+    /// The scheme cannot take it: bcrypt knows no more than 72 bytes; and in clear it must not look like a hash.
+    pub fn store(self, password: &str) -> Result<String, String> {
+        let bytes = password.as_bytes();
+        let failed = |why: &dyn std::fmt::Display| format!("no hash could be made: {why}");
+        use sha_crypt::PasswordHasher;
+        match self {
+            Scheme::ScramSha256 => {
+                Ok(ScramKeys::made(ScramHash::Sha256, password, &random_bytes::<SALT>()).to_string())
+            }
+            Scheme::ScramSha1 => Ok(ScramKeys::made(ScramHash::Sha1, password, &random_bytes::<SALT>()).to_string()),
+            Scheme::Argon2 => argon2::Argon2::default()
+                .hash_password(bytes)
+                .map(|hash| hash.to_string())
+                .map_err(|why| failed(&why)),
+            Scheme::Yescrypt => yescrypt::Yescrypt::default()
+                .hash_password(bytes)
+                .map(|hash| hash.to_string())
+                .map_err(|why| failed(&why)),
+            Scheme::Sha512 => sha_crypt::ShaCrypt::default()
+                .hash_password(bytes)
+                .map(|hash| hash.to_string())
+                .map_err(|why| failed(&why)),
+            Scheme::Bcrypt if bytes.len() > 72 => Err("bcrypt passes over what comes after 72 bytes".to_owned()),
+            Scheme::Bcrypt => bcrypt::hash(password, BCRYPT).map_err(|why| failed(&why)),
+            Scheme::Clear if Stored::of(password).clear.is_none() => {
+                Err("a password that looks like a hash cannot be stored in clear".to_owned())
+            }
+            Scheme::Clear if password.trim() != password => {
+                Err("a password with a blank at its end cannot be stored in clear".to_owned())
+            }
+            Scheme::Clear => Ok(password.to_owned()),
+        }
+    }
+}
+
+/// The cost of bcrypt.
+const BCRYPT: u32 = 12;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_stored_is_checked() {
+        for (scheme, start) in [
+            (Scheme::ScramSha256, "SCRAM-SHA-256$10000:"),
+            (Scheme::ScramSha1, "SCRAM-SHA-1$10000:"),
+            (Scheme::Argon2, "$argon2id$"),
+            (Scheme::Yescrypt, "$y$"),
+            (Scheme::Sha512, "$6$"),
+        ] {
+            let word = scheme.store("geheim").expect("a word");
+            assert!(
+                word.starts_with(start) && word != scheme.store("geheim").expect("a word"),
+                "{word}"
+            );
+            let stored = Stored::of(&word);
+            assert!(stored.clear.is_none(), "{word}");
+            let fits = |password: &str| {
+                let keys = stored.keys().next().is_some_and(|keys| keys.are_of(password));
+                keys || stored.crypt.is_some_and(|hash| matches_hash(password, hash))
+            };
+            assert!(fits("geheim") && !fits("Geheim"), "{word}");
+        }
+        assert_eq!(Scheme::Clear.store("a:b c").as_deref(), Ok("a:b c"));
+        for bad in [" a", "a ", "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8i"] {
+            assert!(Scheme::Clear.store(bad).is_err(), "{bad}");
+        }
+        assert!(Scheme::Bcrypt.store(&"x".repeat(73)).is_err());
+    }
 
     #[test]
     fn the_digest_is_that_of_the_rfc() {
