@@ -16,7 +16,7 @@ plugin! {
     files ["flat_auth_pw"]
     state { users: Cached<Users> }
     hooks [auth_plain, auth_login, auth_cram_md5, auth_scram]
-    with [offers]
+    with [setup, offers]
 }
 
 /// The mechanisms that need more than a hash.
@@ -47,6 +47,18 @@ impl Users {
 }
 
 impl FlatFile {
+    /// Reads the file before root is given up, so that it may be closed to all others.
+    fn setup(&mut self, at: &mut Loading<'_>) -> Result<(), String> {
+        let lines = at.config("flat_auth_pw");
+        // a fault shows no line: there may be a password in it
+        let is_good = |line: &Line| line.split_once(':').is_some_and(|(user, _)| key(user).is_some());
+        for line in lines.iter().filter(|line| !is_good(line)) {
+            at.warn(format!("{}: no user@domain:password", line.place));
+        }
+        self.users.get(lines, Users::read);
+        Ok(())
+    }
+
     fn auth_plain(&self, s: &mut Session, with: &Credentials) -> Answer {
         self.check(s, with)
     }

@@ -147,6 +147,9 @@ fn change(path: &Path, user: &str, entry: Option<&str>) -> Result<&'static str, 
         let _ = fs::remove_file(&beside);
     }
     written.map_err(wrong)?;
+    if meta.is_none() {
+        eprintln!("{} is new, and for its owner alone", path.display());
+    }
     lock.sync_all().map_err(wrong)?;
     Ok(what)
 }

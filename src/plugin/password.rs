@@ -219,7 +219,8 @@ impl Scheme {
                 .map(|hash| hash.to_string())
                 .map_err(|why| failed(&why)),
             Scheme::Sha512 => sha_crypt::ShaCrypt::default()
-                .hash_password(bytes)
+                // no more than 16 characters of salt, as crypt(3) has it
+                .hash_password_with_salt(bytes, &random_bytes::<12>())
                 .map(|hash| hash.to_string())
                 .map_err(|why| failed(&why)),
             Scheme::Bcrypt if bytes.len() > 72 => Err("bcrypt passes over what comes after 72 bytes".to_owned()),

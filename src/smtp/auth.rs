@@ -90,6 +90,8 @@ impl Dialogue<'_> {
         let fits = match mechanism.kind {
             Kind::ScramPlus => tls.is_some_and(|tls| tls.binding.is_some()),
             Kind::External => tls.is_some_and(|tls| tls.client.is_some()),
+            // whoever reads a token has it (RFC 7628 3)
+            Kind::OauthBearer | Kind::Xoauth2 => tls.is_some(),
             _ => tls.is_some() || !self.s.settings.tls_before_auth,
         };
         let wanted = self.s.settings.auth_mechanisms.as_ref();

@@ -289,8 +289,10 @@ impl Dialogue<'_> {
     /// A command that nobody knows.
     pub(super) fn unrecognized(&mut self, command: &Command<'_>) -> Flow {
         self.unknown += 1;
-        let verb = command.word.to_ascii_lowercase();
-        let rest = command.rest;
+        let (verb, rest) = match self.hides {
+            true => ("<hidden>".to_owned(), ""),
+            false => (command.word.to_ascii_lowercase(), command.rest),
+        };
         let decision = self.ask(Event::UnrecognizedCommand { verb: &verb, rest });
         let flow = self.answer(Hook::unrecognized_command, decision, "");
         let most = self.s.settings.limits.max_unknown_commands;

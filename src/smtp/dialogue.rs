@@ -14,6 +14,9 @@ use crate::plugin::{Chain, Decision, Event, Hook};
 use crate::session::channel::LineEvent;
 use crate::session::{HelloKind, Session, Stage, Tally, Verdict};
 
+/// What stands in the log for what might be a password.
+const HIDDEN: &str = "<hidden credentials>";
+
 /// How a session came to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -52,6 +55,7 @@ pub fn serve(session: Session, chain: &Chain, entry: Entry) {
         code: 0,
         unknown: 0,
         auth_offered: false,
+        hides: false,
         auth_failures: 0,
         transactions: 0,
         entry,
@@ -83,6 +87,8 @@ pub struct Dialogue<'a> {
     pub(super) unknown: usize,
     /// A reply to EHLO has offered AUTH on this connection as it is now.
     pub(super) auth_offered: bool,
+    /// AUTH came to nothing: what is no command may be the rest of it, sent by a client that did not look.
+    pub(super) hides: bool,
     /// Logins that have failed.
     pub(super) auth_failures: usize,
     pub(super) transactions: usize,
@@ -203,6 +209,9 @@ impl Dialogue<'_> {
             }
             Err(why) => self.not_text(why),
         };
+        if is_auth(&line) {
+            self.hides = self.s.login.user.is_none();
+        }
         self.line = line;
         flow
     }
@@ -224,7 +233,12 @@ impl Dialogue<'_> {
         }
     }
 
-    fn log_command(&self, command: &Command<'_>) {
+    fn log_command(&mut self, command: &Command<'_>) {
+        match commands::is_known(command) {
+            true => self.hides = false,
+            false if self.hides => HIDDEN.clone_into(&mut self.s.original_string),
+            false => {}
+        }
         if !self.s.wants(Level::Info) {
             return;
         }
@@ -233,7 +247,7 @@ impl Dialogue<'_> {
         if is_auth(self.s.original_string.as_bytes()) && words.next().is_some() {
             self.log(
                 Level::Info,
-                format_args!("dispatching {} {mechanism} <hidden credentials>", command.word),
+                format_args!("dispatching {} {mechanism} {HIDDEN}", command.word),
             );
         } else {
             self.log(Level::Info, format_args!("dispatching {}", self.s.original_string));

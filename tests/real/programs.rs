@@ -13,6 +13,8 @@ pub struct Program {
     path: PathBuf,
     /// Where its libraries lie, if not where the system looks.
     libraries: Option<PathBuf>,
+    /// Where its modules of Python lie, if not where Python looks.
+    python: Option<PathBuf>,
 }
 
 impl Program {
@@ -28,29 +30,38 @@ impl Program {
         if let Some(libraries) = &self.libraries {
             command.env("LD_LIBRARY_PATH", libraries);
         }
+        if let Some(python) = &self.python {
+            command.env("PYTHONPATH", python);
+        }
         command
     }
 }
 
-/// The program of this name, from PATH or from the unpacked Postfix or Exim.
+/// The program of this name, from PATH or from what was unpacked.
 ///
 /// None, loudly, if it is missing; then the test is over.
 ///
 /// # Panics
 /// If it is missing and must not be.
 pub fn need(name: &str) -> Option<Program> {
-    let postfix = target().join("real/postfix/usr");
+    let unpacked = |name| target().join("real").join(name).join("usr");
+    let [postfix, exim, fail2ban] = ["postfix", "exim", "fail2ban"].map(unpacked);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    places.push(postfix.join("sbin"));
-    places.push(target().join("real/exim/usr/sbin"));
+    places.extend([postfix.join("sbin"), exim.join("sbin"), fail2ban.join("bin")]);
     let found = places.iter().map(|place| place.join(name)).find(|path| path.is_file());
     let Some(path) = found else {
         missing(name);
         return None;
     };
     let libraries = path.starts_with(&postfix).then(|| postfix.join("lib/postfix"));
-    Some(Program { path, libraries })
+    Some(Program {
+        python: path
+            .starts_with(&fail2ban)
+            .then(|| fail2ban.join("lib/python3/dist-packages")),
+        path,
+        libraries,
+    })
 }
 
 /// A Python that has this module; else as [`need`].
@@ -59,6 +70,7 @@ pub fn need_python(module: &str) -> Option<Program> {
         let program = Program {
             path: name.into(),
             libraries: None,
+            python: None,
         };
         let mut command = program.command();
         command.args(["-c", &format!("import {module}")]).stderr(Stdio::null());
