@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::client::{Client, settings};
 use crate::harness::{Daemon, Site};
@@ -251,7 +252,10 @@ fn search(logging: &str, in_files: &[&str]) {
     for path in ["/", "/status.json", "/metrics"] {
         told.push((path.to_owned(), get(status, path)));
     }
-    let worker = daemon.workers()[0];
+    // a program that a logging plugin has started is a child of the master, too
+    let is_worker =
+        |pid: &Pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("qpsmtpd"));
+    let worker = daemon.workers().into_iter().find(is_worker).expect("a worker");
     kill(worker, Signal::SIGSEGV).expect("kill");
     eventually("the crash is logged", || {
         logged(&daemon).contains(&format!("crash of {worker}: "))
