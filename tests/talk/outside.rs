@@ -86,6 +86,7 @@ const CVM: &str = "cvm_socket DIR/socket enable_smtp yes timeout 1";
 const CVM_NONE: &str = "cvm_socket DIR/none enable_smtp yes timeout 1";
 const LDAP: &str = "ldap_host 127.0.0.1 ldap_port PORT ldap_base dc=example ldap_timeout 1";
 const VPOPMAILD: &str = "host 127.0.0.1 port PORT timeout 1";
+const LMTP: &str = "127.0.0.1 PORT timeout 1 final_timeout 1";
 const FORWARD: &str = "127.0.0.1 PORT timeout 1 final_timeout 1";
 
 /// Every plugin of the register has a line here.
@@ -219,6 +220,17 @@ pub static OUTSIDE: &[(&str, Outside)] = &[
     ("parse_addr_withhelo", Nothing),
     ("queue/discard", Nothing),
     (
+        "queue/lmtp",
+        Broken(&[
+            broken("nobody there", LMTP, Never::Queued),
+            broken("no socket", "DIR/none timeout 1", Never::Queued),
+            broken("garbage", LMTP, Never::Queued).server(Server::Says(b"\xff\xfe\r\n250\r\n")),
+            broken("always ready", LMTP, Never::Queued).server(Server::Says(b"220 ok\r\n")),
+            broken("silent", LMTP, Never::Queued).server(Server::Silent),
+            broken("closes", LMTP, Never::Queued).server(Server::Closes),
+        ]),
+    ),
+    (
         "queue/maildir",
         Broken(&[
             broken("no directory", "/dev/null/maildir", Never::Queued),
@@ -263,6 +275,8 @@ pub static OUTSIDE: &[(&str, Outside)] = &[
     ),
     ("rcpt_regexp", Nothing),
     ("relay", Nothing),
+    // what a proxy tells of TLS, which it alone can tell
+    ("stunnel", Nothing),
     // handshakes: tests/tls
     ("tls", Nothing),
     // folders of users: a file that cannot be read is none
