@@ -13,6 +13,7 @@ mod seat_watch;
 mod secret;
 mod single;
 mod status;
+mod walls;
 
 use std::io;
 use std::net::TcpListener;
@@ -35,8 +36,8 @@ use gauge::Gauge;
 use generation::{Generation, Recipe, Voice};
 use meter::SharedMeter;
 
-pub use generation::Walls;
 pub use single::single;
+pub use walls::Walls;
 
 /// sysexits.h: the configuration is faulty.
 const EX_CONFIG: u8 = 78;

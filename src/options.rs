@@ -2,15 +2,16 @@
 //!
 //! The only door to clap, with the manual pages that are made of it.
 
+mod bind;
 mod bounds;
 mod cert;
 mod control;
+mod forkserver;
 mod manual;
 mod passwd;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser};
@@ -21,61 +22,15 @@ use crate::prefork::{Plan, Trial};
 use bounds::Bounds;
 use manual::more;
 
+pub use bind::{Bind, Scheme};
 pub use cert::Cert;
 pub use control::{Control, Master, Task};
+pub use forkserver::Forkserver;
 pub use manual::manual;
 pub use passwd::Passwd;
 
 /// Version and commit, for `--version`.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("QPSMTPD_COMMIT"), ")");
-
-/// What is spoken at an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheme {
-    /// `smtp://`: SMTP, with STARTTLS if there is a certificate.
-    Smtp,
-    /// `smtps://`: SMTP within TLS.
-    Smtps,
-}
-
-/// An address to listen on, as written: `127.0.0.1`, `[::1]:25`, `0.0.0.0:0`, `smtps://127.0.0.1:10465`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bind {
-    /// The address.
-    pub ip: IpAddr,
-    /// The port, if it has one of its own.
-    pub port: Option<u16>,
-    /// What is spoken there, if that is said; else TLS comes first on port 465 alone.
-    pub scheme: Option<Scheme>,
-}
-
-impl FromStr for Bind {
-    type Err = String;
-
-    fn from_str(whole: &str) -> Result<Bind, String> {
-        let (scheme, text) = match whole.split_once("://") {
-            None => (None, whole),
-            Some(("smtp", text)) => (Some(Scheme::Smtp), text),
-            Some(("smtps", text)) => (Some(Scheme::Smtps), text),
-            Some((other, _)) => return Err(format!("'{other}://' is neither smtp:// nor smtps://")),
-        };
-        if let Ok(whole) = text.parse::<SocketAddr>() {
-            return Ok(Bind {
-                ip: whole.ip(),
-                port: Some(whole.port()),
-                scheme,
-            });
-        }
-        let bare = text
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(text);
-        let ip = bare
-            .parse()
-            .map_err(|_| format!("'{text}' is no address (127.0.0.1, 127.0.0.1:25, [::1] or [::1]:25)"))?;
-        Ok(Bind { ip, port: None, scheme })
-    }
-}
 
 /// What both daemons take besides their own options.
 #[derive(Args, Debug)]
@@ -211,44 +166,6 @@ pub struct Prefork {
     common: Common,
 }
 
-/// Receives mail by SMTP; the daemon of qpsmtpd-prefork under the option names of qpsmtpd-forkserver.
-#[derive(Parser, Debug)]
-#[command(name = "qpsmtpd-forkserver", version = VERSION, max_term_width = 100, after_help = more())]
-#[command(disable_help_flag = true, disable_version_flag = true)]
-pub struct Forkserver {
-    /// Address to listen on, with or without a port (0: any free one); may be given several times. smtps:// before it
-    /// is TLS from the first byte, as port 465 is by itself; smtp:// is without
-    #[arg(short, long, value_name = "[smtps://]ADDR[:PORT]", help_heading = "Listening")]
-    listen_address: Vec<Bind>,
-
-    /// Port of the addresses without one of their own; may be given several times [default: 2525]
-    #[arg(short, long, value_name = "PORT", help_heading = "Listening")]
-    port: Vec<u16>,
-
-    /// Sessions there may be at a time
-    #[arg(short = 'c', long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
-    limit_connections: u32,
-
-    /// Sessions that one client address may have at a time; 0 is no limit
-    #[arg(short, long, value_name = "N", default_value_t = 5, help_heading = "Limits")]
-    max_from_ip: u32,
-
-    /// User to serve as [default: smtpd, else nobody, when started by root]
-    #[arg(short, long, value_name = "USER", help_heading = "Processes")]
-    user: Option<String>,
-
-    /// File to keep the master's process id in
-    #[arg(long, value_name = "FILE", help_heading = "Processes")]
-    pid_file: Option<PathBuf>,
-
-    /// Go to the background when everything is ready
-    #[arg(short, long, help_heading = "Processes")]
-    detach: bool,
-
-    #[command(flatten)]
-    common: Common,
-}
-
 /// Serves one SMTP session on stdin and stdout: for tcpserver, inetd, xinetd, or systemd with Accept=yes.
 ///
 /// Facts of the connection come from the environment of tcpserver (TCPREMOTEIP and so on), else from the socket.
@@ -269,13 +186,6 @@ impl Prefork {
     /// Reads the command line; prints help and ends the process where that is asked for.
     pub fn read() -> Prefork {
         Prefork::parse()
-    }
-}
-
-impl Forkserver {
-    /// Reads the command line; prints help and ends the process where that is asked for.
-    pub fn read() -> Forkserver {
-        Forkserver::parse()
     }
 }
 
@@ -350,37 +260,6 @@ impl From<Prefork> for Start {
     }
 }
 
-impl From<Forkserver> for Start {
-    fn from(options: Forkserver) -> Start {
-        let Forkserver { common, .. } = options;
-        let plan = Plan {
-            children: options.limit_connections,
-            idle_children: options.limit_connections.min(5),
-            max_from_ip: options.max_from_ip,
-            user: options.user,
-            renice_parent: 0,
-            pid_file: options.pid_file,
-            detach: options.detach,
-            ..common.plan()
-        };
-        let ports = match options.port {
-            none if none.is_empty() => vec![2525],
-            given => given,
-        };
-        Start {
-            control: common.door(),
-            walls: common.walls(),
-            config: common.config,
-            check: common.check,
-            loglevel: None,
-            reverse_name: !common.no_rdns,
-            addresses: options.listen_address,
-            ports,
-            plan,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -407,16 +286,5 @@ mod tests {
             (start.plan.children, start.plan.max_from_ip, start.ports),
             (15, 5, vec![2525])
         );
-    }
-
-    #[test]
-    fn addresses_have_ports_of_their_own() {
-        let bind = |text: &str| text.parse::<Bind>().map(|bind| (bind.ip.to_string(), bind.port));
-        assert_eq!(bind("127.0.0.1"), Ok(("127.0.0.1".into(), None)));
-        assert_eq!(bind("127.0.0.1:0"), Ok(("127.0.0.1".into(), Some(0))));
-        assert_eq!(bind("[::1]:25"), Ok(("::1".into(), Some(25))));
-        assert_eq!(bind("[::]"), Ok(("::".into(), None)));
-        assert_eq!(bind("::1"), Ok(("::1".into(), None)));
-        assert!(bind("localhost:25").is_err());
     }
 }

@@ -11,9 +11,9 @@ use crate::config::{Fault, Lookup, Settings};
 use crate::log::{Builtin, Level, Record};
 use crate::mail::Spool;
 use crate::net::{self, Dialler, Libraries, PolledWire, SystemDns};
-use crate::plugin::{Chain, Hook, Programs, load_plugins};
+use crate::plugin::{Chain, Hook, load_plugins};
 use crate::plugins::REGISTER;
-use crate::prefork::{self, Confinement, Connection, Console, Fallen, Refusal, Service};
+use crate::prefork::{Confinement, Connection, Console, Fallen, Refusal, Service};
 use crate::session::channel::Channel;
 use crate::session::services::{Clock, Meter, NoMeter, NoOrders, Orders, Services, SideHooks};
 use crate::session::tls::Encrypt;
@@ -27,6 +27,7 @@ use super::gauge::Gauge;
 use super::meter::SharedMeter;
 use super::overload;
 use super::seat_watch::SeatWatch;
+use super::walls::Walls;
 
 /// One loaded configuration with its plugins: a generation.
 pub(super) struct Generation {
@@ -56,15 +57,6 @@ impl Voice {
             say(&services, level, text);
         }
     }
-}
-
-/// The kinds of confinement to use.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Walls {
-    /// Landlock: which files workers reach.
-    pub landlock: bool,
-    /// seccomp: which system calls workers make.
-    pub seccomp: bool,
 }
 
 /// What makes a generation, besides the files of the configuration.
@@ -199,37 +191,6 @@ impl Generation {
         })
     }
 
-    /// What the workers need of the machine: what the plugins declare, the configuration, and the spool.
-    fn needed(&self) -> Confinement {
-        let (needs, _) = self.chain.needs();
-        let lookup = &self.services.lookup;
-        let folders = lookup.dirs().iter().cloned().chain(lookup.files_read());
-        Confinement {
-            read: needs.read.into_iter().chain(folders).collect(),
-            write: needs
-                .write
-                .into_iter()
-                .chain([self.services.spool.dir.clone()])
-                .collect(),
-            programs: match needs.programs {
-                Programs::None => prefork::Programs::None,
-                Programs::Reading => prefork::Programs::Reading,
-                Programs::Any => prefork::Programs::Any,
-            },
-            landlock: self.walls.landlock,
-            seccomp: self.walls.seccomp,
-        }
-    }
-
-    /// Says why workers cannot be confined, if they shall be and cannot.
-    fn warn_unconfined(&self) {
-        let (_, unconfined) = self.chain.needs();
-        if let Some(name) = unconfined.filter(|_| self.walls.landlock || self.walls.seccomp) {
-            let text = format!("{name} runs programs that need more than a session does: workers are not confined");
-            self.log(Level::Warn, &text);
-        }
-    }
-
     /// Gets ready to serve: the plugins begin their work, and the spool directory is made if it is missing.
     pub(super) fn prepare(&self) -> Result<(), String> {
         self.chain.start()?;
@@ -237,7 +198,9 @@ impl Generation {
         for logger in loggers.filter(|one| one.hooks.contains(&Hook::logging)) {
             self.log(Level::Info, &format!("Loaded {}", logger.line));
         }
-        self.warn_unconfined();
+        if let Some(why) = self.walls.breach(&self.chain) {
+            self.log(Level::Warn, &why);
+        }
         let spool = &self.services.spool;
         match spool.prepare() {
             Ok(None) => Ok(()),
@@ -377,7 +340,7 @@ impl Service for Generation {
     }
 
     fn confinement(&self) -> Confinement {
-        self.needed()
+        self.walls.around(&self.chain, &self.services)
     }
 
     fn bury(&self, fallen: &Fallen) -> String {

@@ -252,14 +252,14 @@ mod tests {
 
     use super::*;
 
-    fn written(header: &Header) -> String {
+    pub(super) fn written(header: &Header) -> String {
         let mut out = Vec::new();
         header.write_to(&mut out).unwrap();
         assert_eq!(out.len(), header.bytes());
         String::from_utf8(out).unwrap()
     }
 
-    fn parse(text: &str) -> Header {
+    pub(super) fn parse(text: &str) -> Header {
         Header::parse(text.as_bytes()).0
     }
 

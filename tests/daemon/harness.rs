@@ -131,6 +131,27 @@ impl DerefMut for Daemon {
     }
 }
 
+/// Delivers one message with this subject to user@example.com; whether it got its 250.
+pub fn deliver(address: SocketAddr, subject: &str) -> bool {
+    let talk = || -> io::Result<bool> {
+        let mut client = Client::try_connect(address)?;
+        let text = format!("Subject: {subject}\r\n\r\nText.\r\n.");
+        let lines = [
+            "EHLO x.example.net",
+            "MAIL FROM:<a@example.net>",
+            "RCPT TO:<user@example.com>",
+            "DATA",
+            &text,
+        ];
+        let mut sound = client.try_reply()?.0 == 220;
+        for line in lines {
+            sound = sound && matches!(client.try_say(line)?.0, 250 | 354);
+        }
+        Ok(sound)
+    };
+    talk().unwrap_or(false)
+}
+
 /// A client that speaks SMTP.
 pub struct Client {
     stream: BufReader<TcpStream>,

@@ -3,38 +3,16 @@
 //! 30 seconds, or as many as QPSMTPD_SOAK says.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 
-use crate::harness::{Client, Daemon, Site};
+use crate::harness::{Client, Daemon, Site, deliver};
 
 const CLIENTS: usize = 12;
 const MAX_FROM_IP: usize = 16;
-
-/// Delivers one message; whether it got its 250.
-fn deliver(address: SocketAddr, subject: &str) -> bool {
-    let talk = || -> std::io::Result<bool> {
-        let mut client = Client::try_connect(address)?;
-        let text = format!("Subject: {subject}\r\n\r\nText.\r\n.");
-        let lines = [
-            "EHLO x.example.net",
-            "MAIL FROM:<a@example.net>",
-            "RCPT TO:<user@example.com>",
-            "DATA",
-            &text,
-        ];
-        let mut sound = client.try_reply()?.0 == 220;
-        for line in lines {
-            sound = sound && matches!(client.try_say(line)?.0, 250 | 354);
-        }
-        Ok(sound)
-    };
-    talk().unwrap_or(false)
-}
 
 /// Reloads every second and kills a worker now and then until the time is over; how many were killed.
 fn disturb(daemon: &Daemon, until: Instant) -> u32 {

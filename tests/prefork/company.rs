@@ -1,7 +1,6 @@
 //! Several sessions in one worker: what they share, and what they do not.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -154,22 +153,6 @@ pub fn a_worker_leaves_after_its_lifetime_and_its_last_session() {
 
 pub fn the_limit_is_exact_over_threads_and_processes() {
     let daemon = Daemon::start("children=4 sessions=16 idle=0 max=7");
-    let address = daemon.addresses[0];
-    let (greeted, refused) = (AtomicU32::new(0), AtomicU32::new(0));
-    let barrier = std::sync::Barrier::new(200);
-    std::thread::scope(|scope| {
-        for _ in 0..200 {
-            scope.spawn(|| {
-                let mut client = Client::connect(address);
-                match client.read() {
-                    line if line.starts_with("hello") => greeted.fetch_add(1, SeqCst),
-                    line if line == "too many, 7 allowed" => refused.fetch_add(1, SeqCst),
-                    line => panic!("{line:?}"),
-                };
-                barrier.wait();
-            });
-        }
-    });
-    assert_eq!((greeted.into_inner(), refused.into_inner()), (7, 193));
+    assert_eq!(daemon.stampede(200), (7, 193));
     eventually("there is room again", || daemon.connect().read().starts_with("hello"));
 }

@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Barrier;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -48,6 +49,26 @@ impl Daemon {
             addresses,
             directory,
         }
+    }
+
+    /// So many clients at once, of whom nobody leaves before all have been answered: how many were greeted, and how
+    /// many were told that they are too many.
+    pub fn stampede(&self, clients: usize) -> (usize, usize) {
+        let all_answered = Barrier::new(clients);
+        let visit = || {
+            let mut client = self.connect();
+            let line = client.read();
+            all_answered.wait();
+            let greeted = line.starts_with("hello");
+            assert!(greeted || line.starts_with("too many, "), "{line:?}");
+            greeted
+        };
+        let greeted = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..clients).map(|_| scope.spawn(visit)).collect();
+            let answers = clients.into_iter().map(|client| client.join().expect("a client"));
+            answers.filter(|greeted| *greeted).count()
+        });
+        (greeted, clients - greeted)
     }
 
     pub fn connect(&self) -> Client {

@@ -87,24 +87,7 @@ pub fn a_worker_leaves_after_its_lifetime() {
 
 pub fn the_limit_per_address_is_exact_in_a_stampede() {
     let daemon = Daemon::start("children=40 idle=0 max=7");
-    let address = daemon.addresses[0];
-    let (greeted, refused) = (AtomicU32::new(0), AtomicU32::new(0));
-    let barrier = std::sync::Barrier::new(200);
-    std::thread::scope(|scope| {
-        for _ in 0..200 {
-            scope.spawn(|| {
-                let mut client = Client::connect(address);
-                match client.read() {
-                    line if line.starts_with("hello") => greeted.fetch_add(1, SeqCst),
-                    line if line == "too many, 7 allowed" => refused.fetch_add(1, SeqCst),
-                    line => panic!("{line:?}"),
-                };
-                // Nobody leaves before everybody has come.
-                barrier.wait();
-            });
-        }
-    });
-    assert_eq!((greeted.into_inner(), refused.into_inner()), (7, 193));
+    assert_eq!(daemon.stampede(200), (7, 193));
     eventually("there is room again", || daemon.connect().read().starts_with("hello"));
 }
 

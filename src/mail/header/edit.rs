@@ -115,18 +115,8 @@ pub(super) fn sanitise(value: &[u8], out: &mut Vec<u8>) {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::tests::{parse, written};
     use super::*;
-
-    fn written(header: &Header) -> String {
-        let mut out = Vec::new();
-        header.write_to(&mut out).unwrap();
-        assert_eq!(out.len(), header.bytes());
-        String::from_utf8(out).unwrap()
-    }
-
-    fn parse(text: &str) -> Header {
-        Header::parse(text.as_bytes()).0
-    }
 
     #[test]
     fn edits() {
