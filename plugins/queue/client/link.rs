@@ -108,8 +108,9 @@ impl Link {
         self.reply(self.waits.each)
     }
 
-    /// Sends commands at once and reads the reply to each of them (RFC 2920).
-    pub fn batch(&mut self, lines: &[String]) -> Result<Vec<Reply>, Lost> {
+    /// Sends commands at once and reads the reply to each of them (RFC 2920). If the connection is lost amid the
+    /// replies, those that came are given, and why there are no more: a server that leaves says so first.
+    pub fn batch(&mut self, lines: &[String]) -> Result<(Vec<Reply>, Option<Lost>), Lost> {
         self.in_turn()?;
         let mut all = String::new();
         for line in lines {
@@ -120,7 +121,15 @@ impl Link {
             all.push_str("\r\n");
         }
         self.write_all(all.as_bytes())?;
-        lines.iter().map(|_| self.reply(self.waits.each)).collect()
+        let mut replies = Vec::with_capacity(lines.len());
+        for _ in lines {
+            match self.reply(self.waits.each) {
+                Ok(reply) => replies.push(reply),
+                Err(why) if replies.is_empty() => return Err(why),
+                Err(why) => return Ok((replies, Some(why))),
+            }
+        }
+        Ok((replies, None))
     }
 
     /// Encrypts the connection.

@@ -119,8 +119,13 @@ impl Open {
         let size = if self.offers.has("PIPELINING") { BATCH } else { 1 };
         let mut replies = Vec::with_capacity(commands.len());
         for batch in commands.chunks(size) {
-            replies.extend(self.link.batch(batch)?);
+            let (some, lost) = self.link.batch(batch)?;
+            replies.extend(some);
             expect_yes(replies[0].clone())?;
+            if let Some(why) = lost {
+                let refusal = replies.into_iter().find(Reply::is_refusal);
+                return Err(refusal.map_or_else(|| why.into(), Trouble::Refused));
+            }
         }
         replies.remove(0);
         // an answer that is neither yes nor no makes no sense of the others

@@ -35,6 +35,17 @@ fn pipelining() {
     assert!(!seen.commands.contains(&"DATA".to_owned()), "{seen:?}");
 }
 
+/// One that leaves says so to the first command, and no more.
+#[test]
+fn words_before_the_end_of_a_pipeline_count() {
+    for (step, status) in [("MAIL", "4.3.2"), ("RCPT", "4.3.2")] {
+        let (port, server) = fake(&[("EHLO", Say(ALL)), (step, Last("421 4.3.2 shutting down\r\n"))]);
+        let outcome = kit("127.0.0.1", port, "").ask(Event::Queue);
+        assert_eq!(outcome.is(Verdict::DenySoft).status(status).text, "shutting down");
+        server.join().unwrap();
+    }
+}
+
 #[test]
 fn very_many_recipients() {
     let (port, server) = fake(&[("EHLO", Say(ALL))]);
