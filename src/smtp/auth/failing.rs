@@ -64,7 +64,8 @@ impl Dialogue<'_> {
     fn delay(&mut self) -> Option<Flow> {
         let settings = self.s.settings.clone();
         let (first, most) = (settings.auth_delay, settings.auth_delay_max);
-        if first.is_zero() {
+        let exempt = self.s.rate_exempt || settings.rates.exempt.contains(self.s.peer.ip);
+        if first.is_zero() || exempt {
             return None;
         }
         let network = settings.rates.network(self.s.peer.ip);
