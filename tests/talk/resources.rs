@@ -188,7 +188,8 @@ fn measured_alone() {
     for (what, config, client, queued) in cases {
         let before = peak();
         let queue = flood(config, client);
-        let more = peak() - before;
+        // the kernel counts the pages of a thread in lots
+        let more = peak().saturating_sub(before);
         assert!(more <= ALLOWED, "{what} of {SENT} bytes: {more} bytes more");
         let count = queue.lock().map(|queue| queue.len()).unwrap_or_default();
         assert_eq!(count, queued, "{what}: messages queued");
