@@ -503,6 +503,17 @@ pub type Outcome = (String, Vec<String>);
 
 /// What comes of these bytes, in packets of these sizes, again and again; or how the replies are malformed.
 pub fn outcome(input: &[u8], moods: &[Mood], cuts: &[usize]) -> Result<Outcome, String> {
+    outcome_under(configured(), input, moods, cuts)
+}
+
+/// As [`outcome`], for a client that comes by a proxy, whose header must begin the bytes.
+pub fn outcome_by_proxy(input: &[u8], moods: &[Mood], cuts: &[usize]) -> Result<Outcome, String> {
+    let lookup = configured();
+    lookup.set("proxy_networks", &["192.0.2.0/24"]);
+    outcome_under(lookup, input, moods, cuts)
+}
+
+fn outcome_under(lookup: Lookup, input: &[u8], moods: &[Mood], cuts: &[usize]) -> Result<Outcome, String> {
     let (queue, output) = (Queue::default(), Arc::default());
     let wire = Pieces {
         input: input.to_vec(),
@@ -510,7 +521,7 @@ pub fn outcome(input: &[u8], moods: &[Mood], cuts: &[usize]) -> Result<Outcome, 
         cut: 0,
         output: Arc::clone(&output),
     };
-    stage::session(configured(), vec![moody(moods, &queue)], Box::new(wire), Set::quiet());
+    stage::session(lookup, vec![moody(moods, &queue)], Box::new(wire), Set::quiet());
     let queued: Vec<_> = lock(&queue).iter().map(|kept| kept.envelope.clone()).collect();
     let output: Vec<u8> = lock(&output).clone();
     well_formed(&output, false)?;

@@ -146,3 +146,40 @@ proptest! {
         }
     }
 }
+
+/// What a proxy says first: a header, or nearly one.
+fn proxied() -> impl Strategy<Value = Vec<u8>> {
+    let second = |rest: &[u8]| [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), rest].concat();
+    let client = second(&[192, 0, 2, 1, 192, 0, 2, 2, 15, 160, 0, 25]);
+    prop_oneof![
+        3 => Just(b"PROXY TCP4 198.51.100.1 192.0.2.25 4000 25\r\n".to_vec()),
+        1 => Just(b"PROXY TCP6 2001:db8::1 2001:db8::2 4000 25\r\n".to_vec()),
+        1 => Just(b"PROXY UNKNOWN\r\n".to_vec()),
+        3 => Just(client),
+        1 => Just(second(b"")),
+        1 => vec(any::<u8>(), 0..40),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn packets_of_a_proxy_make_no_difference(
+        header in proxied(),
+        broken in proptest::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
+        rest in rubbish(),
+        cuts in vec(1usize..40, 1..20),
+    ) {
+        let mut input = header;
+        if let (Some((at, byte)), false) = (broken, input.is_empty()) {
+            let at = at.index(input.len());
+            input[at] = byte;
+        }
+        input.extend(rest);
+        let whole = model::outcome_by_proxy(&input, &[], &[]);
+        prop_assert!(whole.is_ok(), "{:?}", whole);
+        prop_assert_eq!(model::outcome_by_proxy(&input, &[], &cuts), whole.clone());
+        prop_assert_eq!(model::outcome_by_proxy(&input, &[], &[1]), whole);
+    }
+}
