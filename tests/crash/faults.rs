@@ -118,7 +118,7 @@ fn permit(place: &Place, mode: u32) {
 
 /// What a process may have of something.
 #[derive(Clone, Copy)]
-enum Limit {
+pub enum Limit {
     Descriptors,
     Memory,
     Processes,
@@ -135,7 +135,7 @@ impl Limit {
     }
 
     /// Sets the limit of a process; one that has ended meanwhile needs none.
-    fn set(self, process: Pid, limit: impl Display) {
+    pub fn set(self, process: Pid, limit: impl Display) {
         // its own user may, and root may not everywhere
         let id = |name: &str| {
             let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
@@ -157,7 +157,7 @@ impl Limit {
     }
 
     /// Gives a process as much as it may have.
-    fn lift(self, process: Pid) {
+    pub fn lift(self, process: Pid) {
         let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap_or_default();
         let line = limits.lines().find_map(|line| line.strip_prefix(self.names().1));
         if let Some(hard) = line.and_then(|line| line.split_whitespace().nth(1)) {

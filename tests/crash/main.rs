@@ -7,6 +7,7 @@
 mod faults;
 mod matrix;
 mod place;
+mod program;
 mod slow;
 mod table;
 mod trace;

@@ -280,7 +280,7 @@ impl Client {
                 if !calls.is_empty() {
                     return Err(format!("{line:?} queued something"));
                 }
-                self.command_answered(&line, code);
+                self.command_answered(&line, code, &String::from_utf8_lossy(last[0]));
             }
             Asked::Greeting | Asked::Nothing => {}
         }
@@ -330,13 +330,12 @@ impl Client {
         Ok(())
     }
 
-    fn command_answered(&mut self, line: &[u8], code: u16) {
+    fn command_answered(&mut self, line: &[u8], code: u16, reply: &str) {
         if std::mem::replace(&mut self.in_login, code == 334) {
             return;
         }
+        let path = path(&String::from_utf8_lossy(line), reply);
         let line = String::from_utf8_lossy(line).trim_end().to_ascii_uppercase();
-        let path = line.split('>').next().and_then(|start| start.split_once('<'));
-        let path = path.map_or_else(String::new, |(_, rest)| format!("<{}>", rest.to_ascii_lowercase()));
         match line.get(..4).unwrap_or_default() {
             // a message that comes in parts goes on
             "MAIL" if code == 503 && self.parts.is_some() => {}
@@ -377,6 +376,19 @@ impl Client {
         let command = self.says.command(self.in_login)?;
         self.asked = Asked::Command(command.clone());
         Some(command)
+    }
+}
+
+/// The path that a command names. Plain ones are taken as they were sent; of others (quotes, routes, literals) the server
+/// says what it has taken.
+fn path(command: &str, reply: &str) -> String {
+    let plain = |path: &str| path.chars().all(|c| c.is_ascii_lowercase() || ".@".contains(c));
+    let sent = command.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+    let taken = reply.split_once('<').and_then(|(_, rest)| rest.rsplit_once(">, "));
+    match (sent, taken) {
+        (Some((path, _)), _) if plain(path) => format!("<{path}>"),
+        (_, Some((path, _))) => format!("<{path}>"),
+        _ => String::new(),
     }
 }
 
