@@ -202,14 +202,11 @@ impl Generation {
             self.log(Level::Warn, &why);
         }
         let spool = &self.services.spool;
-        match spool.prepare() {
-            Ok(None) => Ok(()),
-            Ok(Some(warning)) => {
-                self.log(Level::Warn, &warning);
-                Ok(())
-            }
-            Err(why) => Err(format!("spool_dir {}: {why}\n", spool.dir.display())),
+        let prepared = spool.prepare();
+        if let Some(warning) = prepared.map_err(|why| format!("spool_dir {}: {why}\n", spool.dir.display()))? {
+            self.log(Level::Warn, &warning);
         }
+        Ok(())
     }
 
     fn begins_with_tls(&self, listener: usize) -> bool {

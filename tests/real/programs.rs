@@ -49,6 +49,8 @@ pub fn need(name: &str) -> Option<Program> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
     places.extend([postfix.join("sbin"), exim.join("sbin"), fail2ban.join("bin")]);
+    // where servers lie, and what PATH of a user need not have
+    places.extend(["/usr/sbin".into(), "/sbin".into()]);
     let found = places.iter().map(|place| place.join(name)).find(|path| path.is_file());
     let Some(path) = found else {
         missing(name);
