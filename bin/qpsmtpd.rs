@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let options = qpsmtpd::options::Single::read();
-    qpsmtpd::daemon::single(options.config.as_deref(), !options.no_rdns)
+    qpsmtpd::daemon::single(options.config.as_deref(), !options.no_rdns, options.lmtp)
 }

@@ -13,10 +13,10 @@ mod seat_watch;
 mod secret;
 mod single;
 mod status;
+mod visitor;
 mod walls;
 
 use std::io;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ type Prepared = (Recipe, Generation, Vec<doors::Door>, Plan);
 /// Loads the configuration for the first time, as root if root has started the daemon; else the exit code and why.
 fn prepare(
     start: Start,
-    inherited: Vec<TcpListener>,
+    inherited: Vec<prefork::Socket>,
     mut heritage: Option<&mut prefork::Heritage>,
 ) -> Result<Prepared, (u8, String)> {
     let system = |what: &'static str| move |why: io::Error| (EX_OSERR, format!("no shared memory for {what}: {why}"));
@@ -168,7 +168,7 @@ fn prepare(
     let first = first.with_listeners(&doors).map_err(|why| (EX_CONFIG, why))?;
     let plan = Plan {
         keepsakes: counts.into_iter().chain([rates]).collect(),
-        listeners: to_bind.iter().map(|door| door.listen).collect(),
+        listeners: to_bind.into_iter().map(|door| door.listen).collect(),
         inherited,
         owned_directories: first.owned_dirs(),
         control: start.control.path(&first.services.lookup.settings()),

@@ -17,12 +17,12 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser};
 
 use crate::daemon::{Door, Start, Walls};
-use crate::prefork::{Plan, Trial};
+use crate::prefork::{Plan, SocketRights, Trial};
 
+pub use bind::{Bind, Place, Scheme};
 use bounds::Bounds;
 use manual::more;
 
-pub use bind::{Bind, Scheme};
 pub use cert::Cert;
 pub use control::{Control, Master, Task};
 pub use forkserver::Forkserver;
@@ -62,6 +62,14 @@ struct Common {
     /// Seconds that they are watched
     #[arg(long, value_name = "SECONDS", default_value_t = 60, help_heading = "Processes")]
     canary_for: u32,
+
+    /// Permissions of unix sockets to listen on
+    #[arg(long, value_name = "MODE", default_value = "0660", value_parser = bind::mode, help_heading = "Listening")]
+    socket_mode: u32,
+
+    /// Whose unix sockets to listen on are [default: the user who serves, and its group]
+    #[arg(long, value_name = "[USER][:GROUP]", help_heading = "Listening")]
+    socket_owner: Option<String>,
 
     /// Where to make the control socket that qpsmtpctl speaks to; 'none' makes none [default: control in the spool
     /// directory]
@@ -103,7 +111,8 @@ struct Common {
 #[command(disable_help_flag = true, disable_version_flag = true)]
 pub struct Prefork {
     /// Address to listen on, with or without a port (0: any free one); may be given several times. smtps:// before it
-    /// is TLS from the first byte, as port 465 is by itself; smtp:// is without
+    /// is TLS from the first byte, as port 465 is by itself; smtp:// is without; lmtp:// is LMTP, as is a unix socket
+    /// (unix:/PATH or lmtp:///PATH)
     #[arg(
         long,
         visible_alias = "interface",
@@ -180,6 +189,10 @@ pub struct Single {
     /// Do not ask DNS for the name of the client
     #[arg(short = 'H', long)]
     pub no_rdns: bool,
+
+    /// Speak LMTP, and not SMTP
+    #[arg(long)]
+    pub lmtp: bool,
 }
 
 impl Prefork {
@@ -215,6 +228,10 @@ impl Common {
     fn plan(&self) -> Plan {
         self.bounds.limit(Plan {
             show: self.status_listen,
+            socket: SocketRights {
+                mode: self.socket_mode,
+                owner: self.socket_owner.clone(),
+            },
             sessions: self.sessions,
             sessions_per_worker: self.lifetime.unwrap_or(100 * u64::from(self.sessions)),
             grace: Duration::from_secs(self.grace),

@@ -1,21 +1,26 @@
 //! Where to listen, and what is spoken there.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use crate::config::{Ip, Settings};
-use crate::options::{Bind, Scheme};
-use crate::prefork::Listen;
+use crate::options::{Bind, Place, Scheme};
+use crate::prefork::{Listen, Socket};
 
 /// The port on which TLS comes first, whatever the configuration says (RFC 8314 3.3).
 pub(super) const SUBMISSIONS: u16 = 465;
+/// The usual port of LMTP: that of any private mail system.
+const LMTP: u16 = 24;
 
 /// One listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Door {
     /// Where.
     pub(super) listen: Listen,
     /// Whether TLS comes before the greeting.
     pub(super) tls: bool,
+    /// Whether LMTP is spoken, and not SMTP.
+    pub(super) lmtp: bool,
 }
 
 impl Door {
@@ -25,8 +30,17 @@ impl Door {
             None => port == SUBMISSIONS,
         };
         Door {
-            listen: Listen { address, port },
+            listen: Listen::Port { address, port },
             tls,
+            lmtp: scheme == Some(Scheme::Lmtp),
+        }
+    }
+
+    fn file(path: &Path, scheme: Option<Scheme>) -> Door {
+        Door {
+            listen: Listen::File(path.to_owned()),
+            tls: false,
+            lmtp: scheme != Some(Scheme::Smtp),
         }
     }
 }
@@ -47,20 +61,29 @@ pub(super) fn doors(addresses: &[Bind], ports: &[u16], settings: &Settings, root
         ([], _) => at(None, None),
         (given, _) => given
             .iter()
-            .flat_map(|bind| match (bind.port, bind.scheme) {
-                (Some(port), scheme) => vec![Door::new(Some(bind.ip), port, scheme)],
-                (None, Some(Scheme::Smtps)) => vec![Door::new(Some(bind.ip), SUBMISSIONS, bind.scheme)],
-                (None, scheme) => at(Some(bind.ip), scheme),
+            .flat_map(|bind| match (&bind.place, bind.scheme) {
+                (Place::File(path), scheme) => vec![Door::file(path, scheme)],
+                (Place::Port(ip, Some(port)), scheme) => vec![Door::new(Some(*ip), *port, scheme)],
+                (Place::Port(ip, None), Some(Scheme::Smtps)) => vec![Door::new(Some(*ip), SUBMISSIONS, bind.scheme)],
+                (Place::Port(ip, None), Some(Scheme::Lmtp)) => vec![Door::new(Some(*ip), LMTP, bind.scheme)],
+                (Place::Port(ip, None), scheme) => at(Some(*ip), scheme),
             })
             .collect(),
     }
 }
 
-/// What is spoken at sockets that listen already: the port decides.
-pub(super) fn open_doors(sockets: &[TcpListener]) -> Vec<Door> {
-    let addresses = sockets.iter().map(|socket| socket.local_addr().ok());
-    let door = |address: Option<SocketAddr>| Door::new(address.map(|a| a.ip()), address.map_or(0, |a| a.port()), None);
-    addresses.map(door).collect()
+/// What is spoken at sockets that listen already: the port decides, and at a unix socket it is LMTP.
+pub(super) fn open_doors(sockets: &[Socket]) -> Vec<Door> {
+    let door = |socket: &Socket| {
+        let address = socket.local_addr().ok();
+        let path = address.as_ref().and_then(|address| address.as_pathname());
+        let port: Option<SocketAddr> = address.as_ref().and_then(|address| address.as_socket());
+        match (port, path) {
+            (Some(port), _) => Door::new(Some(port.ip()), port.port(), None),
+            (None, path) => Door::file(path.unwrap_or(Path::new("")), None),
+        }
+    };
+    sockets.iter().map(door).collect()
 }
 
 #[cfg(test)]
@@ -100,5 +123,24 @@ mod tests {
         );
         assert_eq!(doors_of(&["smtp://127.0.0.1"], &[465]), [door("127.0.0.1:465", false)]);
         assert_eq!(doors_of(&[], &[465]), [door("all addresses, port 465", true)]);
+    }
+
+    #[test]
+    fn lmtp_is_spoken_where_it_is_said_and_at_unix_sockets() {
+        let spoken = |text: &str| {
+            let bind: Bind = text.parse().expect("an address");
+            let doors = doors(&[bind], &[25], &Settings::default(), true);
+            (doors[0].listen.to_string(), doors[0].lmtp)
+        };
+        for (text, place, lmtp) in [
+            ("lmtp://127.0.0.1", "127.0.0.1:24", true),
+            ("lmtp://[::1]:2424", "[::1]:2424", true),
+            ("127.0.0.1:24", "127.0.0.1:24", false),
+            ("lmtp:///run/lmtp", "unix:/run/lmtp", true),
+            ("unix:/run/lmtp", "unix:/run/lmtp", true),
+            ("smtp:///run/smtp", "unix:/run/smtp", false),
+        ] {
+            assert_eq!(spoken(text), (place.to_owned(), lmtp), "{text}");
+        }
     }
 }

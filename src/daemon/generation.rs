@@ -27,6 +27,7 @@ use super::gauge::Gauge;
 use super::meter::SharedMeter;
 use super::overload;
 use super::seat_watch::SeatWatch;
+use super::visitor::visitor;
 use super::walls::Walls;
 
 /// One loaded configuration with its plugins: a generation.
@@ -41,8 +42,8 @@ pub(super) struct Generation {
     clerk: Option<Clerk>,
     voice: Voice,
     keyring: Arc<net::Keyring>,
-    /// By the number of the listener: whether TLS comes first there.
-    implicit_tls: Vec<bool>,
+    /// By the number of the listener: what is spoken there.
+    doors: Vec<Door>,
 }
 
 /// By whom the master logs: the generation that serves, whatever others are on trial.
@@ -133,7 +134,7 @@ impl Recipe {
             walls: self.walls,
             watch: overload::Watch::default(),
             gauge: self.gauge.clone(),
-            implicit_tls: Vec::new(),
+            doors: Vec::new(),
         };
         (generation, faults)
     }
@@ -186,7 +187,7 @@ impl Generation {
             ));
         }
         Ok(Generation {
-            implicit_tls: doors.iter().map(|door| door.tls).collect(),
+            doors: doors.to_vec(),
             ..self
         })
     }
@@ -210,7 +211,7 @@ impl Generation {
     }
 
     fn begins_with_tls(&self, listener: usize) -> bool {
-        self.implicit_tls.get(listener) == Some(&true)
+        self.doors.get(listener).is_some_and(|door| door.tls)
     }
 
     /// The settings for a session that begins now: what is on disk now, or what config hooks say.
@@ -284,17 +285,8 @@ impl Service for Generation {
             return;
         }
         overload::hurry(&mut settings, connection.busy, connection.children);
-        let mut peer = Peer {
-            port: connection.peer.port(),
-            local_ip: Some(connection.local.ip()),
-            local_port: connection.local.port(),
-            sessions: connection.same_address,
-            max_sessions: connection.limit,
-            all_sessions: connection.busy,
-            max_all_sessions: connection.children,
-            ..Peer::new(connection.peer.ip())
-        };
-        if !self.reverse_name {
+        let mut peer = visitor(&connection, &settings, &self.chain);
+        if !self.reverse_name && peer.local.is_none() {
             peer.set_host(&format!("[{}]", peer.ip));
         }
         let watch = self.gauge.as_ref().map(|gauge| {
@@ -312,7 +304,7 @@ impl Service for Generation {
             pre_connection: true,
             reverse_name: self.reverse_name,
             tls,
-            lmtp: false,
+            lmtp: self.doors.get(connection.listener).is_some_and(|door| door.lmtp),
         };
         // the pid names the session as long as it is the only one of the process
         let number = match connection.company {

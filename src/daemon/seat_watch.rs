@@ -109,6 +109,7 @@ impl Watch for SeatWatch {
                 self.only.set(self.only.get().map(|_| to.ip()));
                 Ok(Company {
                     same: others.same_address + 1,
+                    limit: others.limit,
                     all: others.all + 1,
                 })
             }

@@ -15,7 +15,7 @@ use super::generation::Recipe;
 use super::{EX_CONFIG, print};
 
 /// One session on stdin and stdout (catalogue 8.1).
-pub fn single(config: Option<&Path>, reverse_name: bool) -> ExitCode {
+pub fn single(config: Option<&Path>, reverse_name: bool, lmtp: bool) -> ExitCode {
     prefork::keep_stderr_from_client();
     let recipe = Recipe {
         config: config.map(Path::to_owned),
@@ -44,8 +44,8 @@ pub fn single(config: Option<&Path>, reverse_name: bool) -> ExitCode {
     let entry = Entry {
         pre_connection: false,
         reverse_name: reverse_name && !named,
+        lmtp,
         // without a certificate of ours, the super-server may have dealt with it
-        lmtp: false,
         tls: peer.local_port == SUBMISSIONS && generation.services.tls.is_some(),
     };
     let wire = PolledWire::new(stdio, Arc::new(net::NoEnding));

@@ -74,6 +74,15 @@ impl Ends for TcpStream {
     }
 }
 
+impl Ends for socket2::Socket {
+    fn input(&self) -> RawFd {
+        self.as_raw_fd()
+    }
+    fn output(&self) -> RawFd {
+        self.as_raw_fd()
+    }
+}
+
 impl Ends for UnixStream {
     fn input(&self) -> RawFd {
         self.as_raw_fd()

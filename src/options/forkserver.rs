@@ -14,7 +14,8 @@ use crate::prefork::Plan;
 #[command(disable_help_flag = true, disable_version_flag = true)]
 pub struct Forkserver {
     /// Address to listen on, with or without a port (0: any free one); may be given several times. smtps:// before it
-    /// is TLS from the first byte, as port 465 is by itself; smtp:// is without
+    /// is TLS from the first byte, as port 465 is by itself; smtp:// is without; lmtp:// is LMTP, as is a unix socket
+    /// (unix:/PATH or lmtp:///PATH)
     #[arg(short, long, value_name = "[smtps://]ADDR[:PORT]", help_heading = "Listening")]
     listen_address: Vec<Bind>,
 

@@ -11,6 +11,8 @@ use std::net::TcpListener;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
+use socket2::Socket;
+
 use super::Listen;
 use super::inherit::listener;
 use super::keepsake::Left;
@@ -23,9 +25,9 @@ pub(super) const VARIABLE: &str = "QPSMTPD_INHERIT";
 #[derive(Debug)]
 pub struct Heritage {
     /// Sockets that it has bound, and where it was to do so.
-    pub(super) bound: Vec<(Listen, TcpListener)>,
+    pub(super) bound: Vec<(Listen, Socket)>,
     /// Sockets that it has itself been given by whoever started it.
-    pub(super) given: Vec<TcpListener>,
+    pub(super) given: Vec<Socket>,
     /// The socket of the status page.
     pub(super) show: Option<TcpListener>,
     /// Its pid file, locked.
@@ -126,27 +128,30 @@ impl Heritage {
     }
 
     /// The sockets that the former master has itself been given.
-    pub fn given(&mut self) -> Vec<TcpListener> {
+    pub fn given(&mut self) -> Vec<Socket> {
         std::mem::take(&mut self.given)
     }
 }
 
 impl Listen {
-    /// The address in a form without spaces, for [`Listen::read`].
+    /// The place in a form without spaces, for [`Listen::read`].
     pub(super) fn brief(&self) -> String {
-        match self.address {
-            Some(_) => self.to_string(),
-            None => format!("*:{}", self.port),
+        match self {
+            Listen::Port { address: None, port } => format!("*:{port}"),
+            _ => self.to_string(),
         }
     }
 
     fn read(text: &str) -> Option<Listen> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Some(Listen::File(path.into()));
+        }
         if let Some(port) = text.strip_prefix("*:") {
             let (address, port) = (None, port.parse().ok()?);
-            return Some(Listen { address, port });
+            return Some(Listen::Port { address, port });
         }
         let address: std::net::SocketAddr = text.parse().ok()?;
-        Some(Listen {
+        Some(Listen::Port {
             address: Some(address.ip()),
             port: address.port(),
         })
@@ -180,7 +185,7 @@ mod tests {
         let heritage = Heritage::take(Some(&text), 7, &mut open).unwrap().unwrap();
         assert_eq!((heritage.nice, heritage.root), (Some(-3), true));
         assert_eq!(heritage.bound[0].0.brief(), "127.0.0.1:0");
-        assert_eq!(heritage.bound[0].1.local_addr().unwrap(), address);
+        assert_eq!(heritage.bound[0].1.local_addr().unwrap().as_socket(), Some(address));
         heritage.decline("because");
         let mut heard = String::new();
         far.read_to_string(&mut heard).unwrap();
@@ -197,7 +202,7 @@ mod tests {
 
     #[test]
     fn places_survive_the_journey() {
-        for text in ["*:25", "192.0.2.1:465", "[::]:2525"] {
+        for text in ["*:25", "192.0.2.1:465", "[::]:2525", "unix:/run/lmtp"] {
             assert_eq!(Listen::read(text).unwrap().brief(), text);
         }
         assert!(Listen::read("*:x").is_none() && Listen::read("").is_none());

@@ -1,19 +1,22 @@
 //! Serving one connection: what the service is told of it, and what becomes of the worker if the service fails.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use nix::unistd::getpid;
+use socket2::Socket;
 
 use super::board::Taken;
 use super::house::Gate;
 use super::post::{LEFT, Post};
-use super::{Bounds, Connection, Level, Log, Plan, Service};
+use super::{Bounds, Caller, Connection, Level, Log, Plan, Service};
 
 /// A connection that has a seat.
 pub(super) struct Arrival<'a> {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Socket,
+    /// Who it is, if it came by a unix socket.
+    pub(super) caller: Option<Caller>,
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     /// Which listener it came by.
@@ -57,6 +60,7 @@ impl Host<'_> {
     pub(super) fn serve(&self, arrival: Arrival<'_>) -> bool {
         let Arrival {
             stream,
+            caller,
             peer,
             local,
             listener,
@@ -66,6 +70,7 @@ impl Host<'_> {
         let census = taken.census;
         let connection = Connection {
             stream,
+            caller,
             peer,
             local,
             listener,

@@ -9,9 +9,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use socket2::Socket;
+
 use super::board::{Board, Order, State};
 use super::canary::{Score, Trial};
-use super::listen::{canonical, mark};
+use super::listen::{mark, shown};
 use super::{Level, Plan};
 
 /// Whether new clients are served.
@@ -77,7 +79,7 @@ pub struct TrialView {
 /// A look at everything, at one moment.
 pub struct House<'a> {
     pub(super) board: &'a Board,
-    pub(super) listeners: &'a [TcpListener],
+    pub(super) listeners: &'a [Socket],
     pub(super) plan: &'a Plan,
     pub(super) generation: u32,
     pub(super) trial: Option<TrialView>,
@@ -133,8 +135,8 @@ impl House<'_> {
     /// Who has sessions, and how many: by what counts as one client, by network, and by the address of the listener.
     /// The greatest comes first.
     pub fn crowds(&self) -> [Vec<(String, u32)>; 3] {
-        let named = |one: &TcpListener| Some((mark(one), canonical(one.local_addr().ok()?).to_string()));
-        let listeners: BTreeMap<u64, String> = self.listeners.iter().filter_map(named).collect();
+        let named = |one: &Socket| (mark(one), shown(one));
+        let listeners: BTreeMap<u64, String> = self.listeners.iter().map(named).collect();
         let mut crowds: [BTreeMap<String, u32>; 3] = Default::default();
         for (_, _, seat) in self.board.all_seats() {
             let Some(occupant) = seat.occupant() else { continue };

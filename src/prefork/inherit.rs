@@ -3,12 +3,11 @@
 
 use std::env;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::process::parent_id;
 
 use nix::sys::prctl::set_dumpable;
-use socket2::{Domain, SockRef, Type};
+use socket2::{Domain, Socket, Type};
 
 use super::heritage::{self, Heritage};
 use super::sys;
@@ -20,7 +19,7 @@ const FIRST: i32 = 3;
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// Sockets that whoever started it has opened for it.
-    pub listeners: Vec<TcpListener>,
+    pub listeners: Vec<Socket>,
     /// What a former master has left, whose place it is to take.
     pub heritage: Option<Heritage>,
 }
@@ -28,7 +27,7 @@ pub struct Inherited {
 /// Takes what a former master has left, or the listening sockets that `LISTEN_FDS` promises, and closes all other
 /// descriptors beyond standard error.
 ///
-/// A daemon calls it first of all. The fault names a descriptor that is no listening TCP socket.
+/// A daemon calls it first of all. The fault names a descriptor that is no listening TCP or unix socket.
 pub fn inherited() -> Result<Inherited, String> {
     let mut open = sys::descriptors_from_outside(FIRST);
     let told = env::var(heritage::VARIABLE).ok();
@@ -49,7 +48,7 @@ pub fn inherited() -> Result<Inherited, String> {
     Ok(inherited)
 }
 
-fn promised_listeners(given: Vec<(RawFd, OwnedFd)>) -> Result<Vec<TcpListener>, String> {
+fn promised_listeners(given: Vec<(RawFd, OwnedFd)>) -> Result<Vec<Socket>, String> {
     let promised = promised(
         env::var("LISTEN_PID").ok().as_deref(),
         env::var("LISTEN_FDS").ok().as_deref(),
@@ -73,22 +72,26 @@ fn promised(pid: Option<&str>, number: Option<&str>, own: u32) -> i32 {
     number.filter(|n| meant && (0..=1024).contains(n)).unwrap_or(0)
 }
 
-/// Makes sure that it is a listening TCP socket, and sets what our own ones have.
-pub(super) fn listener(socket: OwnedFd) -> io::Result<TcpListener> {
-    let about = SockRef::from(&socket);
-    let family = about.local_addr()?.domain();
-    let tcp = about.r#type()? == Type::STREAM && (family == Domain::IPV4 || family == Domain::IPV6);
-    if !tcp || !about.is_listener()? {
-        return Err(io::Error::other("no listening TCP socket"));
+/// Makes sure that it is a listening TCP or unix socket, and sets what our own ones have.
+pub(super) fn listener(socket: OwnedFd) -> io::Result<Socket> {
+    let socket = Socket::from(socket);
+    let family = socket.local_addr()?.domain();
+    let tcp = family == Domain::IPV4 || family == Domain::IPV6;
+    let stream = socket.r#type()? == Type::STREAM && (tcp || family == Domain::UNIX);
+    if !stream || !socket.is_listener()? {
+        return Err(io::Error::other("no listening TCP or unix socket"));
     }
-    about.set_nonblocking(true)?;
-    about.set_tcp_nodelay(true)?;
-    Ok(TcpListener::from(socket))
+    socket.set_nonblocking(true)?;
+    if tcp {
+        socket.set_tcp_nodelay(true)?;
+    }
+    Ok(socket)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpListener;
 
     #[test]
     fn only_what_is_meant_for_this_process_counts() {
@@ -101,14 +104,17 @@ mod tests {
     }
 
     #[test]
-    fn only_listening_tcp_sockets_will_do() {
+    fn only_listening_sockets_will_do() {
         let good = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = good.local_addr().unwrap();
         let taken = listener(OwnedFd::from(good)).unwrap();
-        assert_eq!(taken.local_addr().unwrap(), address);
+        assert_eq!(taken.local_addr().unwrap().as_socket(), Some(address));
         assert_eq!(taken.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let client = std::net::TcpStream::connect(address).unwrap();
         assert!(listener(OwnedFd::from(client)).is_err());
+        let place = tempfile::tempdir().unwrap();
+        let unix = std::os::unix::net::UnixListener::bind(place.path().join("socket")).unwrap();
+        assert!(listener(OwnedFd::from(unix)).is_ok());
         let (one, _) = std::os::unix::net::UnixStream::pair().unwrap();
         assert!(listener(OwnedFd::from(one)).is_err());
         assert!(listener(OwnedFd::from(std::fs::File::open("/dev/null").unwrap())).is_err());

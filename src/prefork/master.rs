@@ -9,13 +9,13 @@ mod reload;
 mod succession;
 
 use std::io;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+use socket2::Socket;
 
 use super::background::Launch;
 use super::board::Order;
@@ -29,7 +29,7 @@ use super::refuse::refuse;
 use super::signals::Signals;
 use super::start::{Prepared, Start, prepare};
 use super::worker::{Seed, work};
-use super::{Level, Load, Log, Plan, Refusal, Service, title};
+use super::{Level, Load, Log, Plan, Refusal, Service, title, unix};
 
 use desk::Desk;
 use kin::{KIN, Kin};
@@ -86,7 +86,7 @@ fn status(crew: &Crew) -> String {
 
 struct Master {
     plan: Rc<Plan>,
-    listeners: Rc<Vec<TcpListener>>,
+    listeners: Rc<Vec<Socket>>,
     inherited: usize,
     crew: Crew,
     poll: Poll,
@@ -314,7 +314,7 @@ impl Master {
             let words = format!("ending; open transactions have {} s", grace.as_secs());
             log(Level::Notice, &words);
             self.notifier.stopping(grace + 2 * LAST_WORDS);
-            self.close_listeners();
+            self.close_listeners(log);
         }
         self.crew.wake_all();
         self.give_up_reload("the daemon is ending", load, log);
@@ -322,7 +322,7 @@ impl Master {
 
     /// Tells those that are already connected that nobody will serve them, and refuses further ones. At an inherited
     /// socket they may wait: for whoever is started next.
-    fn close_listeners(&mut self) {
+    fn close_listeners(&mut self, log: Log<'_>) {
         for (number, listener) in self.listeners.iter().enumerate().skip(self.inherited) {
             let words = self.service.refusal(Refusal::ShuttingDown, number);
             while let Ok((stream, _)) = listener.accept() {
@@ -330,6 +330,7 @@ impl Master {
             }
             close_for_all(listener);
         }
+        self.plan.listeners.iter().for_each(|place| unix::remove(place, log));
         self.listeners = Rc::default();
     }
 }

@@ -3,7 +3,7 @@
 //! Nothing here knows SMTP. What is served is a [`Service`]; it is loaded in the master, before the
 //! workers are forked, so that they share its memory. [`run`] is the life of the master.
 //!
-//! - `start` prepares: `listen` binds, `inherit` and `heritage` take what was bound before, `user` gives up root,
+//! - `start` prepares: `listen` and `unix` bind, `inherit` and `heritage` take what was bound before, `user` gives up root,
 //!   `pidfile` and `background` do what daemons do;
 //! - `board` and `seat` are the shared memory, `pool` and `canary` the policies, `signals`, `post` and `notify` the ways to be told and
 //!   to tell;
@@ -16,6 +16,7 @@
 
 mod background;
 mod board;
+mod bounds;
 mod canary;
 mod companion;
 mod confine;
@@ -43,17 +44,20 @@ mod signals;
 mod start;
 mod sys;
 mod title;
+mod unix;
 mod upgrade;
 mod user;
 mod worker;
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use socket2::Socket;
+
 pub use background::keep_stderr_from_client;
+use bounds::Bounds;
 pub use canary::{Outcome, Score, Trial, workers};
 pub use confine::{Confinement, Programs};
 pub use counters::Counters;
@@ -65,9 +69,10 @@ pub use listen::Listen;
 pub use master::run;
 pub use post::{Leave, Notice, Others};
 pub use rates::{Counted, Limit, Rates};
-use seat::{Bound, Grouping, Limits};
+use seat::Grouping;
 pub use seat::{Doing, Occupant, Seat};
 pub use title::title;
+pub use unix::{Caller, SocketRights};
 pub use user::home_of_server;
 
 /// How grave a log message is.
@@ -192,8 +197,10 @@ pub enum Refusal {
 
 /// An accepted connection.
 pub struct Connection<'a> {
-    /// The socket, nonblocking, with TCP_NODELAY.
-    pub stream: TcpStream,
+    /// The socket, nonblocking; that of a port with TCP_NODELAY.
+    pub stream: Socket,
+    /// Who it is, if it came by a unix socket; `peer` and `local` are `[::]:0` then.
+    pub caller: Option<Caller>,
     /// The client; IPv4 as such even over an IPv6 socket.
     pub peer: SocketAddr,
     /// Our end.
@@ -224,11 +231,13 @@ pub struct Plan {
     /// Where to listen; announced in this order.
     pub listeners: Vec<Listen>,
     /// Sockets that listen already, and go on listening when this daemon has ended; announced first.
-    pub inherited: Vec<TcpListener>,
+    pub inherited: Vec<Socket>,
     /// What a former master has left, whose place this one is to take.
     pub heritage: Option<Heritage>,
     /// What this master keeps for the next one.
     pub keepsakes: Vec<Keepsake>,
+    /// Whose the unix sockets are, and who may use them.
+    pub socket: SocketRights,
     /// The most workers there may be.
     pub children: u32,
     /// Sessions that a worker serves at a time; more than one are on threads.
@@ -278,6 +287,7 @@ impl Default for Plan {
             inherited: Vec::new(),
             heritage: None,
             keepsakes: Vec::new(),
+            socket: SocketRights::default(),
             children: 15,
             sessions: 1,
             idle_children: 5,
@@ -341,54 +351,6 @@ impl Plan {
         match self.max_from_ip {
             0 => self.most_sessions(),
             limit => limit,
-        }
-    }
-}
-
-/// The limits of sessions at a time; 0 is none.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bounds {
-    address: u32,
-    network: u32,
-    listener: u32,
-}
-
-impl Bounds {
-    /// Those that hold for a client.
-    fn limits(self, exempt: bool) -> Limits {
-        let set = |limit: u32| (limit > 0).then_some(limit);
-        let unless_exempt = |limit: u32| set(limit).filter(|_| !exempt);
-        Limits {
-            address: unless_exempt(self.address),
-            network: unless_exempt(self.network),
-            listener: set(self.listener),
-        }
-    }
-
-    /// Why a client is sent away for one of them.
-    fn refusal(self, bound: Bound, ip: IpAddr) -> Refusal {
-        match bound {
-            Bound::Address => Refusal::PerAddress {
-                ip,
-                limit: self.address,
-            },
-            Bound::Network => Refusal::PerNetwork {
-                ip,
-                limit: self.network,
-            },
-            Bound::Listener => Refusal::PerListener { limit: self.listener },
-        }
-    }
-}
-
-/// The limit, as the log names it; nothing for refusals that are about no limit.
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::PerAddress { limit, .. } => write!(f, "limit max-from-ip {limit}"),
-            Refusal::PerNetwork { limit, .. } => write!(f, "limit max-from-net {limit}"),
-            Refusal::PerListener { limit } => write!(f, "limit max-per-listener {limit}"),
-            Refusal::ShuttingDown | Refusal::Paused => Ok(()),
         }
     }
 }

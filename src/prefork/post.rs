@@ -51,6 +51,8 @@ pub enum Leave {
 pub struct Others {
     /// Of the same address (IPv6: network).
     pub same_address: u32,
+    /// How many of the same address are allowed; 0 is no limit.
+    pub limit: u32,
     /// In all.
     pub all: u32,
 }
@@ -107,6 +109,7 @@ impl Notice {
             Some(bound) => Err(self.bounds.refusal(bound, peer.ip())),
             None => Ok(Others {
                 same_address: census.same,
+                limit: self.bounds.address,
                 all: census.all,
             }),
         }

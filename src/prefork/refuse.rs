@@ -1,10 +1,12 @@
 //! Sending away a client that is not served.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
+
+use socket2::Socket;
 
 /// Writes `words` and closes, without ever waiting.
-pub(super) fn refuse(mut stream: TcpStream, words: &[u8]) {
+pub(super) fn refuse(mut stream: Socket, words: &[u8]) {
     if stream.set_nonblocking(true).is_err() {
         return;
     }

@@ -6,15 +6,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use socket2::Socket;
+
 use super::background::{self, Detached, Launch, allow_descriptors, detach};
 use super::board::Board;
 use super::control::Door;
 use super::heritage::Heritage;
 use super::keepsake::Keepsake;
-use super::listen::{bind_all, canonical};
+use super::listen::{bind_all, name, shown};
 use super::pidfile::PidFile;
 use super::user::{Account, become_user, choose, own_directory, present};
-use super::{Level, Load, Log, Plan, Purpose, Service, sys, title};
+use super::{Level, Load, Log, Plan, Purpose, Service, sys, title, unix};
 
 /// The command line cannot be meant, as clap says it.
 const EX_USAGE: u8 = 2;
@@ -35,7 +37,7 @@ pub(super) struct Trouble {
 /// All that the master begins with.
 pub(super) struct Start {
     pub(super) plan: Plan,
-    pub(super) listeners: Vec<TcpListener>,
+    pub(super) listeners: Vec<Socket>,
     /// How many of them, from the first on, belong to whoever started us.
     pub(super) inherited: usize,
     pub(super) service: Arc<dyn Service>,
@@ -82,11 +84,14 @@ pub(super) fn prepare(
     let bound = heritage.as_mut().map(|heritage| std::mem::take(&mut heritage.bound));
     listeners.extend(bind_all(&plan.listeners, bound.unwrap_or_default()).map_err(trouble(EX_OSERR))?);
     let mut pid_file = claim(&plan, heritage.as_mut()).map_err(trouble(EX_CANTCREAT))?;
-    announce(&listeners, log).map_err(trouble(EX_OSERR))?;
+    announce(&listeners, log);
     let left = heritage.as_mut().and_then(|heritage| heritage.show.take());
     let show = plan.show.map(|address| bind_show(address, left));
     let show = show.transpose().map_err(trouble(EX_OSERR))?;
     let account = choose(plan.user.as_deref(), log).map_err(trouble(EX_NOUSER))?;
+    for place in &plan.listeners {
+        unix::hand_over(place, &plan.socket, account.as_ref()).map_err(trouble(EX_CANTCREAT))?;
+    }
     for directory in &plan.owned_directories {
         own_directory(directory, account.as_ref(), log).map_err(trouble(EX_CANTCREAT))?;
     }
@@ -178,13 +183,11 @@ fn claim(plan: &Plan, heritage: Option<&mut Heritage>) -> Result<Option<PidFile>
     }
 }
 
-fn announce(listeners: &[TcpListener], log: Log<'_>) -> Result<(), String> {
+fn announce(listeners: &[Socket], log: Log<'_>) {
     for listener in listeners {
-        let address = listener.local_addr().map_err(|e| e.to_string())?;
-        eprintln!("listening on {address}");
-        log(Level::Info, &format!("Listening on {}", canonical(address)));
+        eprintln!("listening on {}", name(listener));
+        log(Level::Info, &format!("Listening on {}", shown(listener)));
     }
-    Ok(())
 }
 
 /// Makes the control socket, if it is wanted and can be had.

@@ -27,6 +27,16 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// The user's number.
+    pub(super) fn uid(&self) -> Uid {
+        self.uid
+    }
+
+    /// The number of its group.
+    pub(super) fn gid(&self) -> Gid {
+        self.gid
+    }
+
     /// The home directory.
     pub(super) fn into_home(self) -> PathBuf {
         self.home

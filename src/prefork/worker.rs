@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -20,17 +20,19 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::unistd::{Pid, getpid, setpgid};
 use signal_hook::consts::SIGTERM;
 
+use socket2::Socket;
+
 use super::board::{Order, State};
 use super::crowd::Crowd;
 use super::host::{Arrival, Host, Terms};
 use super::house::Gate;
-use super::listen::{canonical, mark};
+use super::listen::{NOWHERE, mark, place as place_of};
 use super::pool::births;
 use super::post::{GROWN, LEFT, MORE, Post};
 use super::refuse::refuse;
 use super::seat::Bound;
 use super::signals::{Held, forward};
-use super::{Level, Log, Plan, Refusal, Service, background, confine, last_words, sys, title};
+use super::{Level, Log, Plan, Refusal, Service, background, confine, last_words, sys, title, unix};
 
 /// The bell and the line to the master; the listeners are numbered from 0.
 const MASTER: Token = Token(usize::MAX - 1);
@@ -39,7 +41,7 @@ const MASTER: Token = Token(usize::MAX - 1);
 pub(super) struct Seed {
     pub(super) plan: Rc<Plan>,
     pub(super) service: Arc<dyn Service>,
-    pub(super) listeners: Rc<Vec<TcpListener>>,
+    pub(super) listeners: Rc<Vec<Socket>>,
     /// How many of them, from the first on, go on listening when the daemon has ended.
     pub(super) inherited: usize,
     pub(super) post: Arc<Post>,
@@ -63,7 +65,7 @@ pub(super) fn work(seed: Seed, log: Log<'_>) -> u8 {
 struct Worker {
     plan: Rc<Plan>,
     service: Arc<dyn Service>,
-    listeners: Rc<Vec<TcpListener>>,
+    listeners: Rc<Vec<Socket>>,
     /// As limits know them.
     marks: Vec<u64>,
     inherited: usize,
@@ -229,12 +231,15 @@ impl Worker {
         if self.post.board.canary() != 0 {
             self.stand_back()?;
         }
-        let peer = canonical(peer);
+        let peer = place_of(&peer);
         if self.post.order() >= Order::Finish {
             refuse(stream, &self.service.refusal(Refusal::ShuttingDown, number));
             return Ok(None);
         }
-        let limits = self.plan.bounds().limits(self.service.is_exempt(peer.ip()));
+        let limits = self
+            .plan
+            .bounds()
+            .limits(peer == NOWHERE || self.service.is_exempt(peer.ip()));
         let taken = self
             .post
             .board
@@ -256,9 +261,10 @@ impl Worker {
         };
         stream.set_nonblocking(true)?;
         Ok(Some(Arrival {
-            stream,
             peer,
-            local: canonical(local),
+            caller: (peer == NOWHERE).then(|| unix::caller(&stream)),
+            local: place_of(&local),
+            stream,
             listener: number,
             place,
             taken,
@@ -286,7 +292,7 @@ impl Worker {
     }
 
     /// Tells a client which limit keeps it out, and the log.
-    fn send_away(&self, stream: TcpStream, (peer, listener): (SocketAddr, usize), bound: Bound, log: Log<'_>) {
+    fn send_away(&self, stream: Socket, (peer, listener): (SocketAddr, usize), bound: Bound, log: Log<'_>) {
         let ip = peer.ip();
         let why = self.plan.bounds().refusal(bound, ip);
         log(Level::Info, &format!("refused {ip}: {why}"));
@@ -325,14 +331,14 @@ impl Worker {
 /// 20 idle workers, 1,000 connections one after the other, Linux 6.18: with EPOLLEXCLUSIVE 2,000 context
 /// switches of all workers together, two per connection (accept, read), and 0 or 1 wake-ups that found
 /// nothing to accept; without it 21,000 and 300 to 500. `tests/prefork/waking.rs` measures it.
-fn watch(poll: &Poll, listener: &TcpListener, token: Token) -> io::Result<()> {
+fn watch(poll: &Poll, listener: &Socket, token: Token) -> io::Result<()> {
     // mio knows no EPOLLEXCLUSIVE; a second descriptor of the same epoll does.
     let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
     Ok(epoll(poll)?.add(listener, EpollEvent::new(flags, token.0 as u64))?)
 }
 
 /// Takes a listener out of it again.
-fn forget(poll: &Poll, listener: &TcpListener) -> io::Result<()> {
+fn forget(poll: &Poll, listener: &Socket) -> io::Result<()> {
     Ok(epoll(poll)?.delete(listener)?)
 }
 

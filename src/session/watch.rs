@@ -113,6 +113,8 @@ pub type Mark = u16;
 pub struct Company {
     /// Of the same address (IPv6: network), this one included.
     pub same: u32,
+    /// How many of those are allowed; 0 is no limit.
+    pub limit: u32,
     /// In all.
     pub all: u32,
 }

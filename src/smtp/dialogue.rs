@@ -121,7 +121,7 @@ impl Dialogue<'_> {
                 return;
             }
         }
-        if entry.reverse_name {
+        if entry.reverse_name && self.s.peer.local.is_none() {
             self.find_name();
         }
         self.log_connection();

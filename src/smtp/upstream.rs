@@ -136,7 +136,9 @@ impl Dialogue<'_> {
         let Some(watch) = &self.s.watch else { return true };
         match watch.moved(client, exempt) {
             Ok(company) => {
-                (self.s.peer.sessions, self.s.peer.all_sessions) = (company.same, company.all);
+                let peer = &mut self.s.peer;
+                (peer.sessions, peer.all_sessions) = (company.same, company.all);
+                peer.max_sessions = if exempt { 0 } else { company.limit };
                 true
             }
             Err(refused) => {

@@ -3,7 +3,9 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::ops::{Deref, DerefMut};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -175,6 +177,13 @@ impl Client {
         socket.bind(&SocketAddr::new(ip, 0).into()).expect("bind");
         socket.connect_timeout(&address.into(), PATIENCE).expect("connect");
         Self::over(socket.into())
+    }
+
+    /// Connects to a unix socket.
+    pub fn connect_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path).expect("connect");
+        // what a client does with it is the same for both kinds
+        Self::over(TcpStream::from(OwnedFd::from(stream)))
     }
 
     fn over(stream: TcpStream) -> Self {

@@ -10,6 +10,7 @@ mod crash;
 mod ending;
 mod harness;
 mod limits;
+mod lmtp;
 mod pool;
 mod process;
 mod queue;

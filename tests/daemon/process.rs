@@ -62,7 +62,8 @@ impl Process {
         self.wait_for("ready");
         let lines = self.lines();
         let told = lines.iter().filter_map(|line| line.strip_prefix("listening on "));
-        told.map(|address| address.parse().expect("an address")).collect()
+        let ports = told.filter(|place| !place.starts_with("unix:"));
+        ports.map(|address| address.parse().expect("an address")).collect()
     }
 
     /// All it has written to stderr.

@@ -40,7 +40,7 @@ pub fn run(options: &str) -> u8 {
         let number = || value.parse::<u64>().expect(key);
         match key {
             "dir" => directory = value.into(),
-            "listen" => plan.listeners.push(Listen {
+            "listen" => plan.listeners.push(Listen::Port {
                 address: value.parse().ok(),
                 port: 0,
             }),
@@ -106,7 +106,7 @@ impl Service for Toy {
         assert_eq!((occupant.number, occupant.peer), (connection.number, connection.peer));
         let (pid, same) = (std::process::id(), connection.same_address);
         let greeting = format!("hello {pid} {} {same}", self.generation);
-        let mut session = Session::new(connection.stream, connection.notice);
+        let mut session = Session::new(connection.stream.into(), connection.notice);
         session.say(&greeting);
         session.talk();
     }

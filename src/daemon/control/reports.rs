@@ -1,5 +1,6 @@
 //! What can be seen of the daemon: a summary, sessions, workers, plugins, limits.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::gauge::Gauge;
@@ -77,7 +78,7 @@ pub(super) fn sessions(house: &House<'_>, gauge: &Gauge, some: Option<i64>) -> T
         vec![
             session.number.into(),
             pid.map_or(Value::None, Value::from),
-            session.peer.ip().to_string().into(),
+            peer(session.peer.ip()).into(),
             u32::from(session.peer.port()).into(),
             session.age.into(),
             stage.map_or(Value::None, |stage| stage.word().into()),
@@ -89,6 +90,15 @@ pub(super) fn sessions(house: &House<'_>, gauge: &Gauge, some: Option<i64>) -> T
     Table {
         columns: &["id", "pid", "peer", "port", "age", "phase", "plugin", "hook", "for"],
         rows: rows.collect(),
+    }
+}
+
+/// A client, as it is shown.
+fn peer(ip: IpAddr) -> String {
+    match ip {
+        // whoever came by a unix socket has no address
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => "unix".to_owned(),
+        ip => ip.to_string(),
     }
 }
 
