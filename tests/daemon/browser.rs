@@ -2,7 +2,7 @@
 //!
 //! Without them the test says so and passes; with `QPSMTPD_REQUIRE_REAL=1` it fails.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -78,8 +78,14 @@ impl Browser {
 
     /// One command of WebDriver, and its value.
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("chromedriver");
-        stream.set_read_timeout(Some(3 * PATIENCE)).expect("time-out");
+        let answer = self.try_ask(method, path, body).expect("an answer of chromedriver");
+        assert!(answer["value"].get("error").is_none(), "{path}: {answer}");
+        answer["value"].clone()
+    }
+
+    fn try_ask(&self, method: &str, path: &str, body: &Value) -> io::Result<Value> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(3 * PATIENCE))?;
         let body = body.to_string();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Type: application/json\r\n\
@@ -87,25 +93,23 @@ impl Browser {
             self.port,
             body.len()
         );
-        stream.write_all(request.as_bytes()).expect("send");
-        let mut answer = String::new();
+        stream.write_all(request.as_bytes())?;
         let mut reader = BufReader::new(stream);
         let mut length = 0;
         loop {
             let mut line = String::new();
-            reader.read_line(&mut line).expect("a head");
+            reader.read_line(&mut line)?;
             let field = line.to_ascii_lowercase();
             if let Some(count) = field.strip_prefix("content-length:") {
-                length = count.trim().parse().expect("a length");
+                length = count.trim().parse().map_err(io::Error::other)?;
             }
             if line.trim_end().is_empty() {
                 break;
             }
         }
-        reader.take(length).read_to_string(&mut answer).expect("a body");
-        let answer: Value = serde_json::from_str(&answer).expect("JSON");
-        assert!(answer["value"].get("error").is_none(), "{path}: {answer}");
-        answer["value"].clone()
+        let mut answer = String::new();
+        reader.take(length).read_to_string(&mut answer)?;
+        Ok(serde_json::from_str(&answer)?)
     }
 
     fn tell(&self, what: &str, body: &Value) -> Value {
@@ -134,14 +138,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        if !self.session.is_empty() && !std::thread::panicking() {
-            self.ask("DELETE", &self.session, &json!({}));
-        }
-        // it takes its browser with it
-        let _ = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(self.driver.id() as i32),
-            nix::sys::signal::Signal::SIGTERM,
-        );
+        // ends the browser, also when the test has failed
+        let _ = self.try_ask("DELETE", &self.session, &json!({}));
+        let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
 }
