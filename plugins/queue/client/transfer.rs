@@ -102,7 +102,8 @@ pub fn rcpt_command(recipient: &Recipient, offers: &Offers) -> String {
             command.push_str(&format!(" NOTIFY={notify}"));
         }
         if let Some(orcpt) = &recipient.options.orcpt {
-            command.push_str(&format!(" ORCPT={}", orcpt.encoded(offers.has("SMTPUTF8"))));
+            // in ASCII, for MAIL may not have said SMTPUTF8 even if the server offers it (RFC 6533 3)
+            command.push_str(&format!(" ORCPT={}", orcpt.encoded(false)));
         }
     }
     command
