@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::confine::{Confinement, Programs, confine};
 use super::signals::Held;
-use super::{Log, Service, sys};
+use super::{Log, Service, sys, title};
 
 /// One that dies is replaced, but not more often than this.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -90,6 +90,7 @@ impl Companion {
 pub(super) fn live(newborn: Newborn, service: &Arc<dyn Service>, log: Log<'_>) -> u8 {
     let Newborn { listener, line, held } = newborn;
     drop(held);
+    title::title(format_args!("qpsmtpd status page"));
     let walls = service.confinement();
     let cell = Confinement {
         read: Vec::new(),

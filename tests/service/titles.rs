@@ -23,6 +23,8 @@ fn processes_are_named_for_what_they_do() {
         "4",
         "--idle-children",
         "1",
+        "--status-listen",
+        "127.0.0.1:0",
     ];
     let daemon = Daemon::serve(Site::new(), &[&options[..], &["--pretty-child"]].concat());
     let master = || command_line(daemon.pid());
@@ -31,6 +33,7 @@ fn processes_are_named_for_what_they_do() {
         master() == "qpsmtpd master, generation 1, 0/4 busy"
     });
     eventually("an idle worker", || worker("qpsmtpd worker, waiting"));
+    eventually("the status page", || worker("qpsmtpd status page"));
     let mut client = daemon.client();
     eventually("a greeted client", || worker("qpsmtpd worker [127.0.0.1] GREETED"));
     client.begin_message();
