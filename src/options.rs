@@ -130,7 +130,7 @@ pub struct Prefork {
     max_from_ip: u32,
 
     /// The most workers there may be
-    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Processes")]
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=65536), help_heading = "Processes")]
     children: u32,
 
     /// Sessions to keep room for, in workers that wait for connections; 0 is all
@@ -159,7 +159,8 @@ pub struct Prefork {
     #[arg(long, value_name = "FILE", help_heading = "Processes")]
     pid_file: Option<PathBuf>,
 
-    /// Go to the background when everything is ready
+    /// Go to the background when everything is ready; standard error is nowhere then, so that the log needs a plugin in
+    /// config/logging
     #[arg(long, help_heading = "Processes")]
     detach: bool,
 

@@ -204,13 +204,27 @@ impl Clerk {
         })
     }
 
+    /// What is logged, of all and of single plugins.
+    fn log_levels(&self, json: bool) -> Body {
+        let (all, own) = (self.level().name(), self.gauge.loglevels());
+        if json {
+            let own = own.iter().map(|(plugin, level)| ((&**plugin).into(), *level));
+            let levels = std::iter::once((table::Value::None, self.level())).chain(own);
+            return Body::Table(Table {
+                columns: &["plugin", "loglevel"],
+                rows: levels
+                    .map(|(plugin, level)| vec![plugin, level.name().into()])
+                    .collect(),
+            });
+        }
+        let own = own.iter().map(|(plugin, level)| format!("{plugin} {}\n", level.name()));
+        Body::Text(format!("{all}\n{}", own.collect::<String>()))
+    }
+
     /// Shows or sets what is logged: `LEVEL`, `LEVEL PLUGIN`, `default`, or nothing.
     fn log_level(&self, argument: &str, json: bool) -> Result<Answer, String> {
         if argument.is_empty() {
-            let own = self.gauge.loglevels();
-            let own = own.iter().map(|(plugin, level)| format!("{plugin} {}\n", level.name()));
-            let levels = format!("{}\n{}", self.level().name(), own.collect::<String>());
-            return Ok(Answer::Words(ok(&Body::Text(levels), json)));
+            return Ok(Answer::Words(ok(&self.log_levels(json), json)));
         }
         let (name, plugin) = argument.split_once(' ').unwrap_or((argument, ""));
         let level = match name {
@@ -279,6 +293,7 @@ fn wanted(which: &str, house: &House<'_>) -> Result<Vec<(usize, usize, u64)>, St
         return Err(format!("'{which}' is neither an address nor the id of a session"));
     }
     match sessions.is_empty() {
+        true if which.parse::<u64>().is_err() => Err(format!("there is no session of {which}")),
         true => Err(format!("there is no session {which}")),
         false => Ok(sessions.iter().map(|one| (one.row, one.place, one.number)).collect()),
     }

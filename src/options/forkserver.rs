@@ -24,7 +24,7 @@ pub struct Forkserver {
     port: Vec<u16>,
 
     /// Sessions there may be at a time
-    #[arg(short = 'c', long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Limits")]
+    #[arg(short = 'c', long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=65536), help_heading = "Limits")]
     limit_connections: u32,
 
     /// Sessions that one client address may have at a time; 0 is no limit
@@ -39,7 +39,8 @@ pub struct Forkserver {
     #[arg(long, value_name = "FILE", help_heading = "Processes")]
     pid_file: Option<PathBuf>,
 
-    /// Go to the background when everything is ready
+    /// Go to the background when everything is ready; standard error is nowhere then, so that the log needs a plugin in
+    /// config/logging
     #[arg(short, long, help_heading = "Processes")]
     detach: bool,
 

@@ -226,7 +226,7 @@ impl Board {
         self.group
     }
 
-    /// Clients refused for the limit of their address.
+    /// Clients refused for a limit of sessions.
     pub(super) fn refused(&self) -> u64 {
         self.head[0].refused.load(SeqCst)
     }

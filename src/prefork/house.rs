@@ -159,7 +159,7 @@ impl House<'_> {
         self.board.gate()
     }
 
-    /// Clients refused for the limit of their address.
+    /// Clients refused for a limit of sessions: of their address, network or listener.
     pub fn refused(&self) -> u64 {
         self.board.refused()
     }

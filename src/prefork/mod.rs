@@ -334,7 +334,7 @@ impl Plan {
     }
 
     /// Sessions that there may be at a time.
-    fn most_sessions(&self) -> u32 {
+    pub fn most_sessions(&self) -> u32 {
         self.children.saturating_mul(self.sessions.max(1))
     }
 

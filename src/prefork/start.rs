@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -152,7 +153,10 @@ pub(super) fn prepare(
     }
     let door = match heritage {
         Some(_) => None,
-        None => open_door(&plan, &*service, log),
+        None => {
+            warn_of_another(&plan, log);
+            open_door(&plan, &*service, log)
+        }
     };
     let root = account.is_some() || heritage.as_ref().is_some_and(Heritage::began_as_root);
     Ok(Prepared::Master(Box::new(Start {
@@ -187,6 +191,17 @@ fn announce(listeners: &[Socket], log: Log<'_>) {
     for listener in listeners {
         eprintln!("listening on {}", name(listener));
         log(Level::Info, &format!("Listening on {}", shown(listener)));
+    }
+}
+
+/// Says so if the control socket of a master that lives is about to be replaced.
+fn warn_of_another(plan: &Plan, log: Log<'_>) {
+    if let Some(path) = plan.control.as_deref().filter(|path| UnixStream::connect(path).is_ok()) {
+        let path = path.display();
+        let words = format!(
+            "another master answers at {path}, and cannot be reached there any more; give one of them its own --control"
+        );
+        log(Level::Warning, &words);
     }
 }
 

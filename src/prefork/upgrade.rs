@@ -58,7 +58,10 @@ impl Program {
             command.env("HOME", home);
         }
         // It is reaped like a worker.
-        let child = command.spawn()?;
+        let child = command.spawn().map_err(|e| {
+            let file = self.file.display();
+            io::Error::new(e.kind(), format!("{file}: {e}"))
+        })?;
         Ok(Pid::from_raw(child.id().cast_signed()))
     }
 }

@@ -39,6 +39,7 @@ fn a_socket_that_was_left_is_replaced() {
     let mut second = Process::start(command.args(options));
     second.ready();
     assert_ne!(std::fs::metadata(&path).expect("the control socket").ino(), kept);
+    second.wait_for("another master answers at tmp/control");
     assert_eq!(daemon.fact("most workers"), "2");
     daemon.signal(Signal::SIGTERM);
     daemon.wait_for("all workers are gone");
@@ -160,7 +161,11 @@ fn kill_ends_the_sessions_of_an_address_or_one_with_550() {
     assert_eq!(daemon.told(&["kill", "127.0.0.1"]), "2 sessions killed\n");
     assert_eq!((first.reply().0, third.reply().0), (550, 550));
     eventually("all sessions are gone", || daemon.fact("sessions") == "0");
-    assert!(daemon.refused(&["kill", "127.0.0.1"]).contains("there is no session"));
+    assert!(
+        daemon
+            .refused(&["kill", "127.0.0.1"])
+            .contains("there is no session of 127.0.0.1")
+    );
     assert!(daemon.refused(&["kill", "nobody"]).contains("neither"));
     assert_eq!(daemon.fact("killed"), "3");
     daemon.client().expect(250, "NOOP");
@@ -214,6 +219,8 @@ fn pause_puts_clients_off_and_continue_serves_them() {
     assert_eq!(daemon.fact("state"), "paused");
     assert_eq!(daemon.told(&["continue"]), "UNPAUSED\n");
     daemon.client().expect(250, "NOOP");
+    daemon.wait_for("paused by the operator: new clients are put off with 451");
+    daemon.wait_for("new clients are served again");
 }
 
 #[test]
@@ -300,6 +307,11 @@ fn the_log_level_of_a_plugin_is_its_own() {
         assert_eq!(
             daemon.told(&["log-level"]),
             "LOGWARN\nqueue::maildir LOGINFO\nrcpt_ok LOGDEBUG\n"
+        );
+        assert_eq!(
+            daemon.told(&["log-level", "--json"]),
+            "[{\"plugin\":null,\"loglevel\":\"LOGWARN\"},{\"plugin\":\"queue::maildir\",\"loglevel\":\"LOGINFO\"},\
+             {\"plugin\":\"rcpt_ok\",\"loglevel\":\"LOGDEBUG\"}]\n"
         );
         assert_eq!(client.message("seen"), 250);
         daemon.wait_for("(rcpt) rcpt_ok: pass");

@@ -58,12 +58,7 @@ pub(super) fn limits(house: &House<'_>, gauge: &Gauge, meter: Option<&SharedMete
     };
     let rows = vec![
         row("children", plan.children, house.workers().len(), &[]),
-        row(
-            "sessions",
-            plan.children * plan.sessions.max(1),
-            house.sessions().len(),
-            &[],
-        ),
+        row("sessions", plan.most_sessions(), house.sessions().len(), &[]),
         plain("sessions_per_worker", plan.sessions),
         plain("idle_children", plan.idle_children),
         plain("lifetime", plan.sessions_per_worker),

@@ -58,9 +58,9 @@ pub(super) fn metrics(house: &House<'_>, gauge: &Gauge) -> String {
     );
     let refused = house.refused();
     one(
-        "qpsmtpd_refused_by_address_total",
+        "qpsmtpd_refused_by_limit_total",
         "counter",
-        "Refusals by the limit per address.",
+        "Clients refused by a limit of sessions.",
         refused,
     );
     let sessions = house.sessions().len() as u64;

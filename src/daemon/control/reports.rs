@@ -33,13 +33,13 @@ pub(super) fn status(house: &House<'_>, gauge: &Gauge, level: Level) -> Facts {
         ("generation", house.generation().into()),
         ("on_trial", trial(house)),
         ("sessions", house.sessions().len().into()),
-        ("most_sessions", (plan.children * plan.sessions.max(1)).into()),
+        ("most_sessions", plan.most_sessions().into()),
         ("workers", workers.len().into()),
         ("most_workers", plan.children.into()),
         ("busy_workers", count("busy").into()),
         ("idle_workers", count("idle").into()),
         ("loglevel", level.name().into()),
-        ("refused_by_address", house.refused().into()),
+        ("refused_by_limit", house.refused().into()),
     ];
     facts.extend(Tally::ALL.iter().map(|what| (what.word(), gauge.tally(*what).into())));
     Facts(facts)

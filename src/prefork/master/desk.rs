@@ -10,7 +10,7 @@ use mio::Token;
 use super::super::companion::{self, Companion};
 use super::super::control::{Control, DOOR};
 use super::super::house::{Deed, Gate, House, News, Until};
-use super::super::{Load, Log};
+use super::super::{Level, Load, Log};
 use super::Master;
 
 /// What the master keeps for those who look and ask.
@@ -89,7 +89,7 @@ impl Master {
 
     fn perform(&mut self, deed: Deed, load: Load<'_>, log: Log<'_>) {
         match deed {
-            Deed::Gate(gate) => self.crew.board().set_gate(gate),
+            Deed::Gate(gate) => self.set_gate(gate, log),
             Deed::Reload(_) if self.stop.is_some() => {
                 let news = News::Reloaded(Err("the daemon is ending".into()));
                 self.tell(&news, load, log);
@@ -104,6 +104,20 @@ impl Master {
                     self.wake_row(row);
                 }
             }
+        }
+    }
+
+    /// Opens or closes the gate; the log says so if it was not so already.
+    fn set_gate(&self, gate: Gate, log: Log<'_>) {
+        let board = self.crew.board();
+        if board.gate() != gate {
+            let words = match gate {
+                Gate::Open => "new clients are served again",
+                Gate::Paused => "paused by the operator: new clients are put off with 451",
+                Gate::Draining => "draining by the operator: new clients are sent away with 421",
+            };
+            log(Level::Notice, words);
+            board.set_gate(gate);
         }
     }
 
@@ -165,7 +179,7 @@ impl Master {
 
 fn complain(e: &io::Error, log: Log<'_>) {
     log(
-        super::super::Level::Error,
+        Level::Error,
         &format!("cannot make the process that shows the status: {e}"),
     );
 }

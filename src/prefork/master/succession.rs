@@ -139,7 +139,7 @@ impl Master {
                 log(Level::Notice, &format!("upgrade: process {pid} is to take over"));
                 self.succession.successor = Some(probe);
             }
-            Err(e) => self.not_upgraded(format!("cannot start it: {e}"), load, log),
+            Err(e) => self.not_upgraded(format!("cannot start the program: {e}"), load, log),
         }
     }
 
@@ -180,7 +180,10 @@ impl Master {
         Probe::of(
             child,
             ours,
-            ["the start", "it ended before it served"],
+            [
+                "the start of the new program",
+                "the new program ended before it served; what it said is in the log",
+            ],
             self.poll.registry(),
             SUCCESSOR,
         )

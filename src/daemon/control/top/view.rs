@@ -260,7 +260,7 @@ fn summary(now: &Look, before: Option<&Look>) -> Vec<Line> {
             fact("busy workers"),
             fact("idle workers"),
             fact("most workers"),
-            fact("refused by address")
+            fact("refused by limit")
         ),
         counts(&["accepted", "deferred", "rejected"]),
         format!(
