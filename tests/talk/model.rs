@@ -339,6 +339,8 @@ impl Client {
         match line.get(..4).unwrap_or_default() {
             // a message that comes in parts goes on
             "MAIL" if code == 503 && self.parts.is_some() => {}
+            // a line that cannot be read is no command
+            "MAIL" if code == 500 => {}
             "MAIL" => {
                 self.reset();
                 self.sender = (code == 250).then_some(path);
