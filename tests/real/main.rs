@@ -8,6 +8,7 @@ mod esmtp;
 mod forward;
 mod inbound;
 mod programs;
+mod upstream;
 mod relay;
 
 // The tests of the daemon use more of these than we do.

@@ -46,9 +46,11 @@ impl Program {
 pub fn need(name: &str) -> Option<Program> {
     let unpacked = |name| target().join("real").join(name).join("usr");
     let [postfix, exim, fail2ban] = ["postfix", "exim", "fail2ban"].map(unpacked);
+    let [haproxy, stunnel] = ["haproxy", "stunnel4"].map(unpacked);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
     places.extend([postfix.join("sbin"), exim.join("sbin"), fail2ban.join("bin")]);
+    places.extend([haproxy.join("sbin"), stunnel.join("bin")]);
     // where servers lie, and what PATH of a user need not have
     places.extend(["/usr/sbin".into(), "/sbin".into()]);
     let found = places.iter().map(|place| place.join(name)).find(|path| path.is_file());
