@@ -65,7 +65,7 @@ fn what_is_no_listening_socket_is_a_fault() {
     shell.args(["-c", words]).arg(program).current_dir(site.path());
     let mut process = Process::start_with(&mut shell, OwnedFd::from(stream).into());
     assert_eq!(process.wait().code(), Some(71));
-    process.wait_for("descriptor 3: no listening TCP socket");
+    process.wait_for("descriptor 3: no listening TCP or unix socket");
 }
 
 #[test]
