@@ -130,7 +130,7 @@ def work():
                     return
                 recipient = f"{name}-{number}@example.com"
                 if text:
-                    smtp.sendmail("sender@example.net", recipient, text, ["BODY=8BITMIME", f"SIZE={len(text)}"])
+                    smtp.sendmail("sender@example.net", recipient, text, ["BODY=8BITMIME"])
                     continue
                 # sendmail would make a line of nothing
                 smtp.mail("sender@example.net")
