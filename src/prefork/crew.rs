@@ -4,7 +4,7 @@ mod generations;
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
@@ -130,6 +130,7 @@ impl Crew {
                 board,
                 row,
                 grace,
+                listeners: RwLock::default(),
             };
             return Ok(Some((Arc::new(post), held)));
         };

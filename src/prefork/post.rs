@@ -9,11 +9,12 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
+use socket2::Socket;
 
 use super::board::{Board, Order, Row};
 use super::canary::Outcome;
@@ -165,6 +166,8 @@ pub(super) struct Post {
     pub(super) row: usize,
     /// How long sessions may go on when the master is dead.
     pub(super) grace: Duration,
+    /// Where the worker listens; nowhere once the master is dead.
+    pub(super) listeners: RwLock<Vec<Socket>>,
 }
 
 impl Post {
@@ -192,12 +195,18 @@ impl Post {
         self.row().order()
     }
 
-    /// Without a master the worker orders itself to finish, so that the listening sockets become free for
-    /// the next one.
+    /// Without a master the worker orders itself to finish, and lets go of the listening sockets at once: the next master
+    /// needs their places while transactions are still open here.
     pub(super) fn check_line(&self) {
         if self.order() < Order::Finish && self.line_is_dead() {
             self.board.give(self.row, Order::Finish, Instant::now() + self.grace);
+            self.listeners.write().unwrap_or_else(PoisonError::into_inner).clear();
         }
+    }
+
+    /// Where the worker listens.
+    pub(super) fn listeners(&self) -> RwLockReadGuard<'_, Vec<Socket>> {
+        self.listeners.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the master has closed its end, which only its death does. (Asking for the parent's id would be
@@ -230,6 +239,7 @@ mod tests {
             board: Arc::clone(&board),
             row,
             grace,
+            listeners: RwLock::default(),
         });
         let notice = post.notice(0, 1, Bounds::default());
         assert_eq!(notice.state(), Leave::No);
@@ -262,6 +272,7 @@ mod tests {
             board,
             row,
             grace,
+            listeners: RwLock::default(),
         });
         let notice = post.notice(0, 1, Bounds::default());
         notice.woken();

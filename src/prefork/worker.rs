@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread::Scope;
 
 use mio::unix::SourceFd;
@@ -65,8 +65,7 @@ pub(super) fn work(seed: Seed, log: Log<'_>) -> u8 {
 struct Worker {
     plan: Rc<Plan>,
     service: Arc<dyn Service>,
-    listeners: Rc<Vec<Socket>>,
-    /// As limits know them.
+    /// The listeners as limits know them.
     marks: Vec<u64>,
     inherited: usize,
     post: Arc<Post>,
@@ -113,14 +112,17 @@ impl Worker {
         for (number, listener) in listeners.iter().enumerate() {
             watch(&poll, listener, Token(number))?;
         }
+        let marks = listeners.iter().map(mark).collect();
+        // nobody else in this process has them: the master's state is gone
+        let own = Rc::try_unwrap(listeners).map_err(|_| io::Error::other("the listeners are held twice"))?;
+        *post.listeners.write().unwrap_or_else(PoisonError::into_inner) = own;
         last_words::prepare(service.last_words(), plan.sessions.max(1) as usize);
         title::title(format_args!("qpsmtpd worker, waiting"));
         post.row().set_state(State::Idle);
         Ok(Self {
             plan,
             service,
-            marks: listeners.iter().map(mark).collect(),
-            listeners,
+            marks,
             inherited,
             post,
             poll: RefCell::new(poll),
@@ -224,7 +226,11 @@ impl Worker {
         if number < self.inherited && self.post.order() >= Order::Finish {
             return Ok(None);
         }
-        let (stream, peer) = match self.listeners[number].accept() {
+        let accepted = match self.post.listeners().get(number) {
+            Some(listener) => listener.accept(),
+            None => return Ok(None),
+        };
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(e) => return self.not_accepted(e),
         };
@@ -275,7 +281,7 @@ impl Worker {
     /// so that otherwise whoever came last, which is those with a configuration on trial, would have least to do.
     fn stand_back(&self) -> io::Result<()> {
         let poll = self.poll.borrow();
-        for (number, listener) in self.listeners.iter().enumerate() {
+        for (number, listener) in self.post.listeners().iter().enumerate() {
             forget(&poll, listener)?;
             watch(&poll, listener, Token(number))?;
         }

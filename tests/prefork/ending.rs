@@ -85,6 +85,20 @@ pub fn workers_do_not_outlive_their_master() {
     TcpListener::bind(address).expect("the port is free");
 }
 
+pub fn who_finishes_without_a_master_is_in_nobodys_way() {
+    let mut daemon = Daemon::start("children=2 idle=1 grace=60000");
+    let address = daemon.addresses[0];
+    let mut busy = daemon.connect();
+    busy.greeting();
+    assert_eq!(busy.say("begin"), "begin");
+    daemon.signal(Signal::SIGKILL);
+    eventually("a free port", || TcpListener::bind(address).is_ok());
+    assert_eq!(busy.say("going on"), "going on");
+    assert_eq!(busy.say("end"), "end");
+    assert_eq!(busy.read(), "goodbye");
+    daemon.wait();
+}
+
 pub fn term_to_a_worker_ends_that_worker() {
     let daemon = Daemon::start("children=2 idle=2");
     let (mut one, mut two) = (daemon.connect(), daemon.connect());

@@ -43,6 +43,7 @@ const TESTS: &[(&str, fn())] = tests! {
         a_second_interrupt_hastens
         connections_in_the_queue_are_told
         workers_do_not_outlive_their_master
+        who_finishes_without_a_master_is_in_nobodys_way
         term_to_a_worker_ends_that_worker
         other_signals_to_a_worker_do_nothing
         faults_at_the_start_are_printed
