@@ -2,6 +2,9 @@
 
 use crate::mail::spare::Spares;
 
+/// For the commands of a client that says one at a time: what the buffer begins with. Of many idle clients it is a good
+/// part of their memory.
+const FIRST: usize = 512;
 /// For commands; also the first piece of a message.
 pub(super) const SMALL: usize = 2 * 1024;
 /// While a message comes in.
@@ -16,6 +19,8 @@ pub(super) struct Input {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// Something has filled it to the brim: the client says more at a time than FIRST.
+    filled: bool,
     /// The small buffer, while a large one takes its place.
     small: Vec<u8>,
 }
@@ -39,8 +44,10 @@ impl Input {
         (self.start, self.end) = (0, 0);
     }
 
-    /// A place to read into, in a buffer of at least this size; see [`Input::came`].
+    /// A place to read into, in a buffer of at least this size (for SMALL, of FIRST as long as that is enough); see
+    /// [`Input::came`].
     pub(super) fn room(&mut self, least: usize) -> &mut [u8] {
+        let least = if least == SMALL && !self.filled { FIRST } else { least };
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -63,6 +70,7 @@ impl Input {
     /// So many bytes have been read into the room.
     pub(super) fn came(&mut self, count: usize) {
         self.end += count;
+        self.filled |= self.end == self.bytes.len();
     }
 
     /// Gives memory back that only a message needed.
@@ -89,6 +97,18 @@ mod tests {
     fn put(input: &mut Input, least: usize, bytes: &[u8]) {
         input.room(least)[..bytes.len()].copy_from_slice(bytes);
         input.came(bytes.len());
+    }
+
+    #[test]
+    fn begins_small_and_grows_for_who_says_much_at_a_time() {
+        let mut input = Input::default();
+        put(&mut input, SMALL, b"EHLO x\r\n");
+        input.consume(8);
+        assert_eq!(input.room(SMALL).len(), FIRST);
+        put(&mut input, SMALL, &[b'x'; FIRST]);
+        assert_eq!(input.room(SMALL).len(), SMALL - FIRST);
+        input.consume(FIRST);
+        assert_eq!(input.room(SMALL).len(), SMALL);
     }
 
     #[test]

@@ -145,7 +145,7 @@ class Threaded(Qpsmtpd):
     has_checks = False
 
     def processes(self):
-        each = 250
+        each = 1000
         return ["--children", str(max(2, self.sessions // each + 1)), "--sessions", str(each), "--idle-children", "1"]
 
 
