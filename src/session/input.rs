@@ -4,7 +4,7 @@ use crate::mail::spare::Spares;
 
 /// For the commands of a client that says one at a time: what the buffer begins with. Of many idle clients it is a good
 /// part of their memory.
-const FIRST: usize = 512;
+const FIRST: usize = 1024;
 /// For commands; also the first piece of a message.
 pub(super) const SMALL: usize = 2 * 1024;
 /// While a message comes in.
