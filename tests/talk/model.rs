@@ -335,12 +335,13 @@ impl Client {
             return;
         }
         let path = path(&String::from_utf8_lossy(line), reply);
+        let is_text = std::str::from_utf8(line).is_ok();
         let line = String::from_utf8_lossy(line).trim_end().to_ascii_uppercase();
         match line.get(..4).unwrap_or_default() {
             // a message that comes in parts goes on
             "MAIL" if code == 503 && self.parts.is_some() => {}
-            // a line that cannot be read is no command
-            "MAIL" if code == 500 => {}
+            // a line that cannot be read is no command, and what is no text has no argument to be looked at
+            "MAIL" if code == 500 || !is_text => {}
             "MAIL" => {
                 self.reset();
                 self.sender = (code == 250).then_some(path);
