@@ -3,18 +3,26 @@
 
 #[path = "../talk/cast.rs"]
 pub mod cast;
+#[path = "../talk/logins.rs"]
+pub mod logins;
 #[path = "../talk/model.rs"]
 pub mod model;
+#[path = "../talk/moods.rs"]
+pub mod moods;
+#[path = "../talk/parts.rs"]
+pub mod parts;
 #[path = "../talk/player.rs"]
 pub mod player;
 #[path = "../talk/script.rs"]
 pub mod script;
+#[path = "../talk/servers.rs"]
+pub mod servers;
 #[path = "../talk/stage.rs"]
 pub mod stage;
 
 use qpsmtpd::plugin::Verdict;
 
-use model::Mood;
+use moods::Mood;
 
 /// Takes the first bytes as a list whose length is the first of all; the list and the rest.
 pub fn list(bytes: &[u8]) -> (&[u8], &[u8]) {
@@ -25,7 +33,7 @@ pub fn list(bytes: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Moods of plugins; most of them decline.
-pub fn moods(bytes: &[u8]) -> Vec<Mood> {
+pub fn moods_of(bytes: &[u8]) -> Vec<Mood> {
     let mood = |byte: &u8| match byte % 16 {
         0 => Mood::Say(Verdict::Ok),
         1 => Mood::Say(Verdict::Deny),

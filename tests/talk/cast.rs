@@ -62,12 +62,26 @@ pub fn loaded(name: &str, hooks: Vec<Hook>, on_error: OnError, plugin: impl Plug
     Loaded {
         name: "test",
         log_name: name.into(),
-        hooks: Box::leak(hooks.into_boxed_slice()),
+        hooks: for_ever(hooks),
         plugin: Box::new(plugin),
         loglevel: None,
         on_error,
         arguments: Vec::new(),
         line: Lines::of("config/plugins", ["test"])[0].clone(),
+    }
+}
+
+/// A list of hooks as the loader has it, kept once for all plugins that serve them.
+fn for_ever(hooks: Vec<Hook>) -> &'static [Hook] {
+    static LISTS: Mutex<Vec<&[Hook]>> = Mutex::new(Vec::new());
+    let mut lists = LISTS.lock().unwrap_or_else(PoisonError::into_inner);
+    match lists.iter().find(|list| **list == hooks) {
+        Some(list) => list,
+        None => {
+            let list = Box::leak(hooks.into_boxed_slice());
+            lists.push(list);
+            list
+        }
     }
 }
 

@@ -2,11 +2,14 @@
 
 pub mod cast;
 pub mod fail_open;
+pub mod logins;
 pub mod model;
+pub mod moods;
 pub mod outside;
 pub mod parts;
 pub mod player;
 pub mod properties;
 pub mod resources;
 pub mod script;
+pub mod servers;
 pub mod stage;

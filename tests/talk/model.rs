@@ -2,99 +2,15 @@
 //! each command, nothing queued but what was accepted, never two messages from one DATA.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use qpsmtpd::config::Lookup;
-use qpsmtpd::plugin::{Answer, Event, Failure, Hook, Loaded, OnError, Plugin, Session, Verdict, answer};
 use qpsmtpd::session::wire::{Heard, Wire};
 
-use super::cast::{Kept, Queue, loaded};
+use super::cast::Kept;
+use super::moods::{Backstage, Mood, Scene, lock};
 use super::player::well_formed;
-use super::stage::{self, Set};
-
-/// What a plugin answers next.
-#[derive(Clone, Copy, Debug)]
-pub enum Mood {
-    /// This.
-    Say(Verdict),
-    /// It cannot.
-    Fail,
-}
-
-/// A plugin of changing moods, which keeps what it is asked to queue.
-struct Moody {
-    moods: Vec<Mood>,
-    next: AtomicUsize,
-    queue: Queue,
-}
-
-const DECIDES: &[Hook] = &[
-    Hook::ehlo_parse,
-    Hook::ehlo,
-    Hook::helo,
-    Hook::mail_parse,
-    Hook::mail_pre,
-    Hook::mail,
-    Hook::rcpt_parse,
-    Hook::rcpt_pre,
-    Hook::rcpt,
-    Hook::data,
-    Hook::data_headers_end,
-    Hook::data_post_headers,
-    Hook::data_post,
-    Hook::queue_pre,
-    Hook::queue,
-    Hook::queue_post,
-    Hook::received_line,
-    Hook::reset_transaction,
-    Hook::noop,
-    Hook::vrfy,
-    Hook::help,
-    Hook::quit,
-    Hook::unrecognized_command,
-    Hook::auth_plain,
-    Hook::auth_login,
-];
-
-fn moody(moods: &[Mood], queue: &Queue) -> Loaded {
-    let plugin = Moody {
-        moods: moods.to_vec(),
-        next: AtomicUsize::new(0),
-        queue: queue.clone(),
-    };
-    loaded("moody", DECIDES.to_vec(), OnError::Defer, plugin)
-}
-
-impl Plugin for Moody {
-    fn on(&self, event: &Event<'_>, s: &mut Session) -> Answer {
-        let hook = event.hook();
-        if hook == Hook::queue {
-            let to: Vec<String> = s.recipients().map(|address| address.path()).collect();
-            let envelope = format!("{} to {}", s.sender().path(), to.join(" "));
-            let mut message = Vec::new();
-            if let Some(whole) = s.message() {
-                whole.write_to(&mut message)?;
-            }
-            lock(&self.queue).push(Kept { envelope, message });
-        }
-        let next = self.next.fetch_add(1, Ordering::Relaxed);
-        match self.moods.get(next % self.moods.len().max(1)) {
-            // most sessions shall get somewhere
-            None | Some(Mood::Say(Verdict::Declined)) if matches!(hook, Hook::rcpt | Hook::queue) => {
-                answer(Verdict::Ok, "")
-            }
-            None => answer(Verdict::Declined, ""),
-            Some(Mood::Say(verdict)) => answer(*verdict, ""),
-            Some(Mood::Fail) => Err(Failure::new("in a bad mood")),
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What a client says, as it is sent.
 pub trait Says {
@@ -103,6 +19,12 @@ pub trait Says {
     fn command(&mut self, in_login: bool) -> Option<Vec<u8>>;
     /// A message, up to and with its end.
     fn message(&mut self) -> Vec<u8>;
+    /// What the server has answered, before the next of these is asked for.
+    fn hears(&mut self, _: &[u8]) {}
+    /// Whether, in a login by SCRAM, it has proved to know the key.
+    fn has_proved(&self) -> bool {
+        false
+    }
 }
 
 /// A client that says these bytes: lines while it is asked for commands, and all up to the true end when it is told to
@@ -231,14 +153,21 @@ struct Client {
     asked: Asked,
     /// The server waits for an answer of a login.
     in_login: bool,
+    /// The login that has begun last is one by SCRAM.
+    scram: bool,
+    /// The last command was AUTH, and the plugin has let somebody in since.
+    login: bool,
+    was_asked: bool,
+    scene: Scene,
     sender: Option<String>,
     recipients: Vec<String>,
     /// Parts of a message that have come so far.
     parts: Option<Vec<u8>>,
     /// Lines of the message mean nothing: BINARYMIME.
     binary: bool,
-    queue: Queue,
+    stage: Backstage,
     queued_before: usize,
+    let_in_before: usize,
     output: Vec<u8>,
     fault: Option<String>,
 }
@@ -256,20 +185,26 @@ impl Client {
     /// Looks at the reply to what was asked; the code.
     fn answered(&mut self, closing: bool) -> Result<u16, String> {
         let output = std::mem::take(&mut self.output);
-        let lines = well_formed(&output, false)?;
+        self.says.hears(&output);
+        let lines = well_formed(&output, self.scene.extensions)?;
         let last: Vec<_> = lines.iter().filter(|line| line[3] == b' ').collect();
         let asked = std::mem::replace(&mut self.asked, Asked::Nothing);
-        match (&asked, last.len()) {
-            (Asked::Nothing, 0) if closing => return Ok(0),
-            (_, 1) => {}
-            // the reply, and a farewell
-            (_, 2) if closing && last[1].starts_with(b"421") => {}
-            (asked, many) => return Err(format!("{many} replies to {asked:?}")),
+        let due = match last.first() {
+            None if closing && matches!(asked, Asked::Nothing) => return Ok(0),
+            first => self.due(&asked, first.map_or(b"", |line| &line[..3])),
+        };
+        let farewell = closing && last.len() == due + 1 && last[due].starts_with(b"421");
+        if last.len() != due && !farewell {
+            return Err(format!("{} replies to {asked:?}, not {due}", last.len()));
+        }
+        if let Some(other) = last[..due].iter().find(|line| line[..3] != last[0][..3]) {
+            let other = other.escape_ascii();
+            return Err(format!("not the same to each recipient: {other}"));
         }
         let code: u16 = String::from_utf8_lossy(&last[0][..3])
             .parse()
             .map_err(|_| "no code".to_owned())?;
-        let calls: Vec<Kept> = lock(&self.queue)[self.queued_before..].to_vec();
+        let calls: Vec<Kept> = lock(&self.stage.queue)[self.queued_before..].to_vec();
         self.queued_before += calls.len();
         match asked {
             Asked::Message(sent) => self.message_answered(decoded(&sent), code, &calls)?,
@@ -280,11 +215,51 @@ impl Client {
                 if !calls.is_empty() {
                     return Err(format!("{line:?} queued something"));
                 }
+                self.login_answered(&line, code)?;
                 self.command_answered(&line, code, &String::from_utf8_lossy(last[0]));
             }
             Asked::Greeting | Asked::Nothing => {}
         }
         Ok(code)
+    }
+
+    /// How many replies a message gets: over LMTP one for each recipient (RFC 2033 4.2).
+    fn due(&self, asked: &Asked, code: &[u8]) -> usize {
+        let is_message = match asked {
+            Asked::Message(_) => true,
+            Asked::Command(line) => {
+                let refused = matches!(code, b"502" | b"503");
+                !self.in_login && !refused && Part::of(line).is_some_and(|part| part.last)
+            }
+            Asked::Greeting | Asked::Nothing => false,
+        };
+        match self.scene.lmtp && is_message {
+            true => self.recipients.len().max(1),
+            false => 1,
+        }
+    }
+
+    /// Nobody is let in whom the plugin does not let in, nor by keys that he does not have.
+    fn login_answered(&mut self, line: &[u8], code: u16) -> Result<(), String> {
+        let let_in = self.stage.let_in.load(Ordering::Relaxed);
+        let asked = let_in > std::mem::replace(&mut self.let_in_before, let_in);
+        if !self.in_login {
+            let words = String::from_utf8_lossy(line).to_ascii_uppercase();
+            self.scram = words
+                .split_ascii_whitespace()
+                .nth(1)
+                .is_some_and(|name| name.starts_with("SCRAM"));
+            (self.was_asked, self.login) = (false, words.starts_with("AUTH"));
+        }
+        self.was_asked |= asked;
+        match code == 235 {
+            true if !self.login => Err(format!("235 to {}", line.escape_ascii())),
+            true if !self.was_asked => Err("somebody is let in whom the plugin does not let in".to_owned()),
+            true if self.scram && !self.says.has_proved() => {
+                Err("somebody is let in who has proved nothing".to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn message_answered(&mut self, body: Option<Vec<u8>>, code: u16, calls: &[Kept]) -> Result<(), String> {
@@ -348,7 +323,7 @@ impl Client {
                 self.binary = line.contains("BINARYMIME");
             }
             "RCPT" if code == 250 => self.recipients.push(path),
-            "EHLO" | "HELO" | "RSET" if code == 250 => self.reset(),
+            "EHLO" | "HELO" | "LHLO" | "RSET" if code == 250 => self.reset(),
             "VRFY" if code == 554 => self.reset(),
             "DATA" if code != 354 && code != 503 => self.reset(),
             _ => {}
@@ -448,97 +423,33 @@ impl Wire for Talk {
     }
 }
 
-/// Gives its bytes in pieces, and keeps what it hears.
-#[derive(Clone)]
-struct Pieces {
-    input: Vec<u8>,
-    cuts: Vec<usize>,
-    cut: usize,
-    output: Arc<Mutex<Vec<u8>>>,
-}
-
-impl Wire for Pieces {
-    fn read(&mut self, buffer: &mut [u8], _: Instant, _: bool) -> io::Result<Heard> {
-        let piece = self.cuts.get(self.cut % self.cuts.len().max(1)).copied();
-        self.cut += 1;
-        let count = piece.unwrap_or(usize::MAX).min(buffer.len()).min(self.input.len());
-        if count == 0 {
-            return Ok(Heard::End);
-        }
-        buffer[..count].copy_from_slice(&self.input[..count]);
-        self.input.drain(..count);
-        Ok(Heard::Bytes(count))
-    }
-
-    fn write(&mut self, bytes: &[u8], _: Instant) -> io::Result<()> {
-        lock(&self.output).extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-fn configured() -> Lookup {
-    let lookup = Lookup::in_memory();
-    lookup.set("me", &["mx.example.org"]);
-    // or foreign fields of that name are renamed
-    lookup.set("me-auth-results", &["none"]);
-    // nobody waits here
-    lookup.set("auth_delay", &["0"]);
-    lookup.set("max_errors", &["0"]);
-    lookup.set("max_unknown_commands", &["0"]);
-    lookup
-}
-
-/// Lets a client speak to plugins of these moods; what is wrong, if anything.
-pub fn check(says: impl Says + Send + 'static, moods: &[Mood]) -> Result<(), String> {
-    let queue = Queue::default();
+/// Lets a client speak to plugins of these moods; what is wrong, if anything. The model does not know of bare newlines
+/// that are taken.
+pub fn check(scene: Scene, says: impl Says + Send + 'static, moods: &[Mood]) -> Result<(), String> {
+    let scene = Scene { bare: false, ..scene };
+    let stage = Backstage::default();
     let client = Arc::new(Mutex::new(Client {
         says: Box::new(says),
         asked: Asked::Greeting,
         in_login: false,
+        scram: false,
+        login: false,
+        was_asked: false,
+        scene,
         sender: None,
         recipients: Vec::new(),
         parts: None,
         binary: false,
-        queue: queue.clone(),
+        stage: stage.clone(),
         queued_before: 0,
+        let_in_before: 0,
         output: Vec::new(),
         fault: None,
     }));
-    let wire = Box::new(Talk(client.clone(), Vec::new()));
-    stage::session(configured(), vec![moody(moods, &queue)], wire, Set::quiet());
+    scene.play(moods, &stage, Box::new(Talk(client.clone(), Vec::new())));
     let mut client = lock(&client);
     match client.fault.take() {
         Some(fault) => Err(fault),
         None => client.answered(true).map(drop),
     }
-}
-
-/// What a session comes to: all it was answered, and the envelopes that were queued.
-pub type Outcome = (String, Vec<String>);
-
-/// What comes of these bytes, in packets of these sizes, again and again; or how the replies are malformed.
-pub fn outcome(input: &[u8], moods: &[Mood], cuts: &[usize]) -> Result<Outcome, String> {
-    outcome_under(configured(), input, moods, cuts)
-}
-
-/// As [`outcome`], for a client that comes by a proxy, whose header must begin the bytes.
-pub fn outcome_by_proxy(input: &[u8], moods: &[Mood], cuts: &[usize]) -> Result<Outcome, String> {
-    let lookup = configured();
-    lookup.set("proxy_networks", &["192.0.2.0/24"]);
-    outcome_under(lookup, input, moods, cuts)
-}
-
-fn outcome_under(lookup: Lookup, input: &[u8], moods: &[Mood], cuts: &[usize]) -> Result<Outcome, String> {
-    let (queue, output) = (Queue::default(), Arc::default());
-    let wire = Pieces {
-        input: input.to_vec(),
-        cuts: cuts.to_vec(),
-        cut: 0,
-        output: Arc::clone(&output),
-    };
-    stage::session(lookup, vec![moody(moods, &queue)], Box::new(wire), Set::quiet());
-    let queued: Vec<_> = lock(&queue).iter().map(|kept| kept.envelope.clone()).collect();
-    let output: Vec<u8> = lock(&output).clone();
-    well_formed(&output, false)?;
-    Ok((String::from_utf8_lossy(&output).into_owned(), queued))
 }

@@ -75,7 +75,7 @@ pub fn session(lookup: Lookup, plugins: Vec<Loaded>, wire: Box<dyn Wire>, set: S
         lookup: Arc::new(lookup),
         clock: set.clock,
         dns: Arc::new(KitDns::default()),
-        dial: Arc::new(KitDial::default()),
+        dial: Arc::new(set.dial),
         stores: Arc::new(NoStores),
         log: Arc::new(Builtin::new(set.loud, Box::new(set.log))),
         hooks: chain.clone(),
@@ -101,7 +101,7 @@ pub fn session(lookup: Lookup, plugins: Vec<Loaded>, wire: Box<dyn Wire>, set: S
 }
 
 /// The facts of an encrypted connection; see the file of conversations.
-fn tls(words: &str) -> Tls {
+pub fn tls(words: &str) -> Tls {
     let has = |word| words.split_ascii_whitespace().any(|one| one == word);
     let client = ClientCertificate {
         subject: "CN=client.example.net".to_owned(),
@@ -129,6 +129,8 @@ pub struct Set {
     pub peer: IpAddr,
     pub tls: Option<Tls>,
     pub lmtp: bool,
+    /// The way to other servers.
+    pub dial: KitDial,
 }
 
 impl Set {
@@ -151,6 +153,7 @@ impl Default for Set {
             peer: Ipv4Addr::new(192, 0, 2, 7).into(),
             tls: None,
             lmtp: false,
+            dial: KitDial::default(),
         }
     }
 }
