@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use socket2::Socket;
 
 use super::Listen;
@@ -36,6 +37,8 @@ pub struct Heritage {
     pub(super) nice: Option<i32>,
     /// Whether root has started the first master of this line.
     pub(super) root: bool,
+    /// The former master's number.
+    pub(super) master: u32,
     kept: Vec<Left>,
     line: UnixStream,
 }
@@ -46,18 +49,20 @@ impl Heritage {
     ///
     /// # Errors
     /// A descriptor is not what it was said to be.
-    pub(super) fn take(
-        text: Option<&str>,
-        parent: i32,
-        open: &mut Vec<(RawFd, OwnedFd)>,
-    ) -> Result<Option<Heritage>, String> {
+    pub(super) fn take(text: Option<&str>, open: &mut Vec<(RawFd, OwnedFd)>) -> Result<Option<Heritage>, String> {
         let words = text
             .unwrap_or_default()
             .split(' ')
             .filter_map(|word| word.split_once('='));
         let words: Vec<(&str, &str)> = words.collect();
+        let word = |key: &str| words.iter().find(|word| word.0 == key).map(|word| word.1);
+        let Some(master) = word("from").and_then(|from| from.parse().ok()) else {
+            return Ok(None);
+        };
+        let line: Option<RawFd> = word("line").and_then(|number| number.parse().ok());
+        let line = open.iter().find(|(number, _)| Some(*number) == line);
         // a program that some session has started may have the variable and nothing to inherit
-        if !words.contains(&("from", parent.to_string().as_str())) {
+        if line.and_then(|(_, line)| maker(line)) != Some(master) {
             return Ok(None);
         }
         let mut open: HashMap<RawFd, OwnedFd> = open.drain(..).collect();
@@ -100,6 +105,7 @@ impl Heritage {
             pid_file,
             nice,
             root,
+            master,
             kept,
             line,
         }))
@@ -131,6 +137,12 @@ impl Heritage {
     pub fn given(&mut self) -> Vec<Socket> {
         std::mem::take(&mut self.given)
     }
+}
+
+/// The process that has made a pair of sockets, of which this is one.
+fn maker(socket: &OwnedFd) -> Option<u32> {
+    let peer = getsockopt(socket, PeerCredentials).ok()?;
+    u32::try_from(peer.pid()).ok()
 }
 
 impl Listen {
@@ -172,17 +184,18 @@ mod tests {
         let number = |fd: &OwnedFd| fd.as_raw_fd();
         let (listener, line) = (OwnedFd::from(listener), OwnedFd::from(line));
         let text = format!(
-            "from=7 line={} bound={}@127.0.0.1:0 nice=-3 root=1 later=99",
+            " line={} bound={}@127.0.0.1:0 nice=-3 root=1 later=99",
             number(&line),
             number(&listener)
         );
         let mut open = vec![(number(&listener), listener), (number(&line), line)];
-        assert!(
-            Heritage::take(Some(&text), 8, &mut open).unwrap().is_none(),
-            "another's"
-        );
+        let own = std::process::id();
+        let others = format!("from={}{text}", own + 1);
+        assert!(Heritage::take(Some(&others), &mut open).unwrap().is_none());
         assert_eq!(open.len(), 2);
-        let heritage = Heritage::take(Some(&text), 7, &mut open).unwrap().unwrap();
+        let ours = format!("from={own}{text}");
+        let heritage = Heritage::take(Some(&ours), &mut open).unwrap().unwrap();
+        assert_eq!(heritage.master, own);
         assert_eq!((heritage.nice, heritage.root), (Some(-3), true));
         assert_eq!(heritage.bound[0].0.brief(), "127.0.0.1:0");
         assert_eq!(heritage.bound[0].1.local_addr().unwrap().as_socket(), Some(address));
@@ -194,10 +207,26 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong() {
-        let fault = |text: &str| Heritage::take(Some(text), 7, &mut Vec::new()).unwrap_err();
-        assert!(fault("from=7").contains("no line"));
-        assert!(fault("from=7 line=5").contains("descriptor 5 is not open"));
-        assert!(Heritage::take(None, 7, &mut Vec::new()).unwrap().is_none());
+        let (_far, line) = UnixStream::pair().unwrap();
+        let number = line.as_raw_fd();
+        let mut open = vec![(number, OwnedFd::from(line))];
+        let text = format!("from={} line={number} bound=9999@*:25", std::process::id());
+        let fault = Heritage::take(Some(&text), &mut open).unwrap_err();
+        assert!(fault.contains("descriptor 9999 is not open"), "{fault}");
+    }
+
+    #[test]
+    fn nothing_is_inherited_without_a_line() {
+        let own = std::process::id();
+        for text in [format!("from={own}"), format!("from={own} line=9999"), String::new()] {
+            assert!(Heritage::take(Some(&text), &mut Vec::new()).unwrap().is_none(), "{text}");
+        }
+        assert!(Heritage::take(None, &mut Vec::new()).unwrap().is_none());
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let number = null.as_raw_fd();
+        let text = format!("from={own} line={number}");
+        let mut open = vec![(number, OwnedFd::from(null))];
+        assert!(Heritage::take(Some(&text), &mut open).unwrap().is_none(), "no socket");
     }
 
     #[test]

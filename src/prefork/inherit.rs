@@ -4,7 +4,6 @@
 use std::env;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
-use std::os::unix::process::parent_id;
 
 use nix::sys::prctl::set_dumpable;
 use socket2::{Domain, Socket, Type};
@@ -31,7 +30,7 @@ pub struct Inherited {
 pub fn inherited() -> Result<Inherited, String> {
     let mut open = sys::descriptors_from_outside(FIRST);
     let told = env::var(heritage::VARIABLE).ok();
-    let heritage = Heritage::take(told.as_deref(), parent_id().cast_signed(), &mut open)?;
+    let heritage = Heritage::take(told.as_deref(), &mut open)?;
     if heritage.as_ref().is_some_and(Heritage::began_as_root) {
         // As after giving up root, which the former master has done before: there may be keys in our memory that our
         // user cannot read. It fails for a bad argument only.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use socket2::Socket;
 
@@ -174,7 +175,7 @@ impl Master {
                 log(Level::Critical, &format!("the master cannot wait for events: {e}"));
                 self.end(Duration::ZERO, load, log);
             }
-            if self.stop.is_some() && self.crew.is_gone() {
+            if self.is_over() {
                 self.clear_desk();
                 if let Some(file) = self.pid_file.take() {
                     file.remove();
@@ -183,6 +184,15 @@ impl Master {
                 return 0;
             }
         }
+    }
+
+    /// Whether all sessions are over that are to be waited for: if this master has been told to end, also those of the
+    /// ones before it.
+    fn is_over(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| {
+            let waits = stop.deadline.is_some() && !stop.killed;
+            self.crew.is_gone() && !(waits && self.has_former())
+        })
     }
 
     /// Makes the workers that are wanted; in a child returns what it needs to work.
@@ -308,6 +318,8 @@ impl Master {
         stop.deadline = Some(deadline);
         let order = if grace.is_zero() { Order::Now } else { Order::Finish };
         self.succession.call_off();
+        let gently = grace >= self.plan.grace;
+        self.end_former(if gently { Signal::SIGTERM } else { Signal::SIGINT });
         // The order comes first, so that whoever finds the listeners closed knows why.
         self.crew.order_all(order, deadline);
         if first {

@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::metadata;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -12,10 +12,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, dup};
 
 use super::heritage::VARIABLE;
 use super::keepsake::Keepsake;
+use super::sys;
 
 /// The program as it was started: a file of the same name may hold a newer one later.
 pub(super) struct Program {
@@ -57,12 +59,34 @@ impl Program {
         if let Some(home) = home {
             command.env("HOME", home);
         }
-        // It is reaped like a worker.
-        let child = command.spawn().map_err(|e| {
-            let file = self.file.display();
-            io::Error::new(e.kind(), format!("{file}: {e}"))
-        })?;
-        Ok(Pid::from_raw(child.id().cast_signed()))
+        let file = self.file.display();
+        adopted(&mut command).map_err(|e| io::Error::new(e.kind(), format!("{file}: {e}")))
+    }
+}
+
+/// Runs a command as a child of the process that takes in orphans, init or a service manager. It can only watch over a
+/// main process of the service that is its own child.
+fn adopted(command: &mut Command) -> io::Result<Pid> {
+    let (mut ours, mut theirs) = UnixStream::pair()?;
+    let Some(between) = sys::fork()? else {
+        // Signals are not held, because the command would inherit that. One that comes now wakes the master for nothing.
+        let words = match command.spawn() {
+            Ok(child) => child.id().to_string(),
+            Err(e) => format!("-{}", e.raw_os_error().unwrap_or(0)),
+        };
+        let told = theirs.write_all(words.as_bytes());
+        std::process::exit(i32::from(told.is_err()));
+    };
+    drop(theirs);
+    let mut words = String::new();
+    let heard = ours.read_to_string(&mut words);
+    // gone already, or about to go
+    let _ = waitpid(between, None);
+    heard?;
+    match words.parse() {
+        Ok(pid @ 1..) => Ok(Pid::from_raw(pid)),
+        Ok(code) => Err(io::Error::from_raw_os_error(-code)),
+        Err(_) => Err(io::Error::other("the process that was to start it has died")),
     }
 }
 

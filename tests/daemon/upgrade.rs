@@ -164,6 +164,46 @@ fn if_the_new_one_fails_the_old_one_serves_on() {
     assert_eq!(line.0.client().message("new"), 250);
 }
 
+/// A service manager watches over its own children alone.
+#[test]
+fn the_new_master_is_no_child_of_the_old_one() {
+    let line = Line::start(&["--children", "2"]);
+    let old = line.master();
+    let mut held = line.0.client();
+    let new = line.upgrade();
+    let status = std::fs::read_to_string(format!("/proc/{new}/status")).expect("status");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:\t"));
+    assert!(parent.is_some_and(|pid| pid != old.to_string()), "{status}");
+    assert!(Path::new(&format!("/proc/{old}")).exists());
+    held.expect(221, "QUIT");
+}
+
+#[test]
+fn the_end_of_the_new_master_is_that_of_the_old_one() {
+    let line = Line::start(&["--children", "4"]);
+    let mut busy = line.0.client();
+    busy.begin_message();
+    let mut idle = line.0.client();
+    let new = line.upgrade();
+    let mut fresh = line.0.client();
+    fresh.begin_message();
+    kill(new, Signal::SIGTERM).expect("signal");
+    assert_eq!(idle.reply().0, 421);
+    assert_eq!(fresh.say("Subject: fresh\r\n\r\nText.\r\n."), 250);
+    assert_eq!(fresh.reply().0, 421);
+    // the new one waits for the session of the old one
+    assert_eq!(busy.say("Subject: busy\r\n\r\nText.\r\n."), 250);
+    let ended = || {
+        let lines = line.0.lines();
+        let ends = lines.iter().filter(|line| line.contains("all workers are gone"));
+        ends.map(|line| line.split(' ').next().unwrap_or("").to_owned())
+            .collect::<Vec<_>>()
+    };
+    eventually("both end", || ended().len() == 2);
+    assert_eq!(ended(), [line.masters()[0].to_string(), new.to_string()]);
+    assert_eq!(line.0.site.messages().len(), 2);
+}
+
 #[test]
 fn who_ends_takes_a_new_one_that_hangs_along() {
     let mut line = Line::start(&["--children", "2"]);

@@ -23,6 +23,8 @@ struct Relative {
     pid: u32,
     /// Readable when it has ended.
     end: OwnedFd,
+    /// A master whose place this one has taken.
+    former: bool,
 }
 
 impl Relative {
@@ -73,7 +75,8 @@ impl Master {
                 return true;
             }
         };
-        let relative = Relative { pid, end };
+        let former = false;
+        let relative = Relative { pid, end, former };
         if relative.has_ended() {
             return false;
         }
@@ -87,6 +90,27 @@ impl Master {
         }
         self.kin.0.push(relative);
         true
+    }
+
+    /// Takes note of the master whose place this one has taken: it ends with its last session, or with this one.
+    pub(super) fn remember_former(&mut self, pid: u32, log: Log<'_>) {
+        if self.lives(pid, log) {
+            let known = self.kin.0.iter_mut().filter(|relative| relative.pid == pid);
+            known.for_each(|relative| relative.former = true);
+        }
+    }
+
+    /// Passes the end on to the masters whose places this one has taken: whoever ends the service means them as well.
+    pub(super) fn end_former(&self, signal: Signal) {
+        for relative in self.kin.0.iter().filter(|relative| relative.former) {
+            // it may have ended by itself
+            let _ = kill(Pid::from_raw(relative.pid.cast_signed()), signal);
+        }
+    }
+
+    /// Whether one of them still has sessions.
+    pub(super) fn has_former(&self) -> bool {
+        self.kin.0.iter().any(|relative| relative.former)
     }
 
     /// Makes the worker of a row look at its seats; if it is not ours, its master does.

@@ -116,6 +116,7 @@ impl Master {
             Err(e) => log(Level::Error, &format!("no control socket: {e}")),
         }
         self.crew.board().set_canary(0);
+        self.remember_former(former.heritage.master, log);
         former.heritage.accept();
         log(Level::Notice, "took over from the former master");
     }
