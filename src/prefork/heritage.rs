@@ -219,7 +219,10 @@ mod tests {
     fn nothing_is_inherited_without_a_line() {
         let own = std::process::id();
         for text in [format!("from={own}"), format!("from={own} line=9999"), String::new()] {
-            assert!(Heritage::take(Some(&text), &mut Vec::new()).unwrap().is_none(), "{text}");
+            assert!(
+                Heritage::take(Some(&text), &mut Vec::new()).unwrap().is_none(),
+                "{text}"
+            );
         }
         assert!(Heritage::take(None, &mut Vec::new()).unwrap().is_none());
         let null = std::fs::File::open("/dev/null").unwrap();
