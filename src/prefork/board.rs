@@ -175,12 +175,12 @@ impl Board {
     }
 
     /// The workers of this master: those of this generation that stay, how many connections they will take, and how
-    /// many workers' worth of sessions those have that leave. One that has an order takes no connection.
+    /// many workers' worth of sessions those have that leave, and take no connection.
     pub(super) fn present(&self, generation: u32) -> Present {
         let seats = self.seats_per_row as u32;
         let (mut count, mut leaving) = (Present::default(), 0);
         for (_, row) in self.used_rows().filter(|(_, row)| row.master() == self.master) {
-            let (state, stays) = (row.state(), row.order() == Order::None);
+            let (state, stays) = (row.state(), row.stays());
             match state {
                 State::None => {}
                 // whoever serves one at a time is in the way as long as it is there
@@ -191,7 +191,7 @@ impl Board {
                     count.living += 1;
                     count.idle += seats.saturating_sub(row.sessions() as u32);
                 }
-                State::Busy => count.living += 1,
+                State::Busy | State::Leaving => count.living += 1,
             }
         }
         count.leaving = leaving / seats;

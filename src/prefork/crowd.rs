@@ -98,6 +98,8 @@ impl<'a> Crowd<'a> {
             && let Some(arrival) = inside.arrivals.pop_back()
         {
             let words = host.service.refusal(Refusal::ShuttingDown, arrival.listener);
+            inside.free.push(arrival.place);
+            host.post.row().set_sessions(host.post.row().sessions() - 1);
             refuse(arrival.stream, &words);
         }
         made.map(drop)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use super::board::{Board, Order, State};
+use super::board::{Board, State};
 use super::canary::{Score, Trial};
 use super::listen::{mark, shown};
 use super::{Level, Plan};
@@ -102,9 +102,9 @@ impl House<'_> {
             state: match seen.state() {
                 State::None | State::Starting => "starting",
                 State::Idle => "idle",
-                State::Busy => "busy",
+                State::Busy | State::Leaving => "busy",
             },
-            leaving: seen.order() != Order::None,
+            leaving: !seen.stays(),
             served: seen.served(),
         };
         rows.filter(|(_, row)| row.state() != State::None).map(view).collect()

@@ -168,8 +168,9 @@ impl Worker {
         let crowd = Crowd::new(seats);
         std::thread::scope(|scope| {
             let ended = self.accept_for(&crowd, host, scope);
-            // Whoever else waits takes what comes now; the scope ends when the last session does.
-            self.post.row().set_state(State::Busy);
+            // Whoever else waits takes what comes now, and another worker is made; the scope ends when the last session
+            // does.
+            self.post.row().set_state(State::Leaving);
             self.post.report(MORE);
             crowd.close();
             ended

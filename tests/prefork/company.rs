@@ -151,6 +151,16 @@ pub fn a_worker_leaves_after_its_lifetime_and_its_last_session() {
     daemon.wait_for(&format!("cleaning up after {}", pids[0]));
 }
 
+pub fn a_worker_that_leaves_slowly_is_replaced() {
+    let daemon = Daemon::start("children=1 sessions=4 idle=1 lifetime=2 max=0");
+    let (mut slow, pids) = clients(&daemon, 1);
+    // it serves a second one, and no more
+    assert_eq!(clients(&daemon, 1).1, pids);
+    let (_others, next) = clients(&daemon, 1);
+    assert_ne!(next, pids);
+    assert_eq!(slow[0].say("still here"), "still here");
+}
+
 pub fn the_limit_is_exact_over_threads_and_processes() {
     let daemon = Daemon::start("children=4 sessions=16 idle=0 max=7");
     assert_eq!(daemon.stampede(200), (7, 193));

@@ -59,6 +59,7 @@ const TESTS: &[(&str, fn())] = tests! {
         slow_clients_of_an_old_generation_leave_the_new_one_all_its_workers
         the_slowest_go_when_too_many_workers_leave
         a_worker_leaves_after_its_lifetime_and_its_last_session
+        a_worker_that_leaves_slowly_is_replaced
         the_limit_is_exact_over_threads_and_processes;
     last_words: a_crash_is_told_to_all_who_can_hear_of_it
         any_fault_is_told_and_the_worker_dies_of_it

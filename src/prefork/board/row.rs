@@ -41,6 +41,8 @@ pub(in super::super) enum State {
     Idle,
     /// Serving all the sessions it can.
     Busy,
+    /// Serving those it has, and taking no more, of its own accord.
+    Leaving,
 }
 
 /// What the master wants of a worker. Later ones outrank earlier ones.
@@ -63,6 +65,7 @@ impl Row {
             1 => State::Starting,
             2 => State::Idle,
             3 => State::Busy,
+            4 => State::Leaving,
             _ => State::None,
         }
     }
@@ -78,6 +81,11 @@ impl Row {
             2 => Order::Finish,
             _ => Order::Now,
         }
+    }
+
+    /// Whether the worker goes on taking connections: nobody, and nothing, makes it leave.
+    pub(in super::super) fn stays(&self) -> bool {
+        self.order() == Order::None && self.state() != State::Leaving
     }
 
     /// The worker's process.

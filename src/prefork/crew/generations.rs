@@ -43,7 +43,7 @@ impl Crew {
     /// longer than any other.
     pub(super) fn make_room(&mut self, log: Log<'_>) {
         let rows = self.board.rows();
-        let leaves = |row: &usize| self.hands[*row].is_some() && rows[*row].order() != Order::None;
+        let leaves = |row: &usize| self.hands[*row].is_some() && !rows[*row].stays();
         let leaving: Vec<usize> = (0..rows.len()).filter(leaves).collect();
         let Some(oldest) = leaving.iter().copied().min_by_key(|row| rows[*row].generation()) else {
             return;
@@ -83,7 +83,7 @@ impl Crew {
         let stay = self.wanted.children.saturating_sub(workers);
         let surplus = self.board.present(self.generation).living.saturating_sub(stay);
         let rows = self.board.rows();
-        let stays = |row: &usize| self.hands[*row].is_some() && rows[*row].order() == Order::None;
+        let stays = |row: &usize| self.hands[*row].is_some() && rows[*row].stays();
         let mut there: Vec<usize> = (0..rows.len()).filter(stays).collect();
         there.sort_by_key(|row| rows[*row].state() == State::Busy);
         self.order(
