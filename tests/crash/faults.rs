@@ -11,11 +11,13 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::next::Next;
 use crate::place::Place;
+use crate::scene::{Queue, Scene};
 use crate::trace::state;
 
 /// A fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// kill -9 of the worker.
     WorkerKilled,
@@ -33,13 +35,21 @@ pub enum Fault {
     NoMemory,
     /// The worker is killed, and the master can make no other.
     NoProcesses,
+    /// The worker can make no threads and start no programs.
+    NoThreads,
     /// The system call fails with EIO.
     CallFails,
+    /// The connections to the next server are cut.
+    NextCut,
+    /// They are cut, and there is no next server any more.
+    NextGone,
+    /// kill -9 of the program that takes the message.
+    ProgramKilled,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 9] = [
+    pub const ALL: [Fault; 13] = [
         Fault::WorkerKilled,
         Fault::MasterKilled,
         Fault::Cut,
@@ -48,7 +58,11 @@ impl Fault {
         Fault::NoDescriptors,
         Fault::NoMemory,
         Fault::NoProcesses,
+        Fault::NoThreads,
         Fault::CallFails,
+        Fault::NextCut,
+        Fault::NextGone,
+        Fault::ProgramKilled,
     ];
 
     /// Its name in the table.
@@ -61,44 +75,93 @@ impl Fault {
             Fault::Unwritable => "unwritable",
             Fault::NoDescriptors => "RLIMIT_NOFILE",
             Fault::NoMemory => "RLIMIT_AS",
-            Fault::NoProcesses => "RLIMIT_NPROC",
+            Fault::NoProcesses => "no new worker",
+            Fault::NoThreads => "RLIMIT_NPROC",
             Fault::CallFails => "call fails",
+            Fault::NextCut => "next server cut",
+            Fault::NextGone => "next server gone",
+            Fault::ProgramKilled => "program killed",
+        }
+    }
+
+    /// Whether it can befall anybody in this scene.
+    pub fn fits(self, scene: &Scene) -> bool {
+        match self {
+            Fault::NextCut | Fault::NextGone => scene.has_next(),
+            Fault::ProgramKilled => scene.queue == Queue::Qmail,
+            // else nobody needs any
+            Fault::NoThreads => scene.sessions > 1 || scene.queue == Queue::Qmail,
+            _ => true,
         }
     }
 
     /// Whether it lasts until it is lifted, with a daemon that can be spoken to.
     pub fn lasts(self) -> bool {
-        use Fault::{DiskFull, NoDescriptors, NoMemory, Unwritable};
-        matches!(self, DiskFull | Unwritable | NoDescriptors | NoMemory)
+        use Fault::{DiskFull, NextGone, NoDescriptors, NoMemory, NoThreads, Unwritable};
+        matches!(
+            self,
+            DiskFull | Unwritable | NoDescriptors | NoMemory | NoThreads | NextGone
+        )
     }
 
-    /// Lets it befall a worker that has stopped.
-    pub fn befall(self, place: &Place, worker: Pid, client: &TcpStream) {
+    /// Whether it ends the worker.
+    pub fn kills(self) -> bool {
+        matches!(self, Fault::WorkerKilled | Fault::NoProcesses)
+    }
+
+    /// Whether somebody may have a message for which the client is asked to try again: who has taken it could not say
+    /// so any more, or nobody may remove it from the maildir of one recipient because there is no other.
+    pub fn may_deliver_in_vain(self, scene: &Scene) -> bool {
+        let broken = matches!(
+            self,
+            Fault::CallFails | Fault::NextCut | Fault::NextGone | Fault::ProgramKilled
+        );
+        match scene.queue {
+            Queue::Qmail | Queue::Forward | Queue::Lmtp => broken,
+            Queue::MaildirEach => self == Fault::Unwritable,
+            Queue::Maildir => false,
+        }
+    }
+
+    /// Lets it befall a worker that has stopped; false if there is nobody whom it could befall.
+    pub fn befall(self, place: &Place, worker: Pid, client: &TcpStream) -> bool {
         match self {
             Fault::WorkerKilled => kill(worker, Signal::SIGKILL).expect("kill"),
             Fault::MasterKilled => kill(place.master(), Signal::SIGKILL).expect("kill"),
             Fault::Cut => client.shutdown(Shutdown::Both).expect("shutdown"),
             Fault::DiskFull => fill(place),
-            Fault::Unwritable => permit(place, 0o500),
+            Fault::Unwritable => permit(place, false),
             Fault::NoDescriptors => Limit::Descriptors.set(worker, open_files(worker)),
             Fault::NoMemory => Limit::Memory.set(worker, memory(worker)),
             Fault::NoProcesses => {
                 Limit::Processes.set(place.master(), 0);
                 kill(worker, Signal::SIGKILL).expect("kill");
             }
+            Fault::NoThreads => Limit::Processes.set(worker, 0),
             Fault::CallFails => {}
+            Fault::NextCut => place.next.iter().for_each(Next::cut),
+            Fault::NextGone => place.next.iter().for_each(|next| next.go(true)),
+            Fault::ProgramKilled => {
+                let programs = place.programs();
+                // one that has ended meanwhile needs no word
+                let killed = programs.into_iter().map(|pid| kill(pid, Signal::SIGKILL));
+                return killed.filter(Result::is_ok).count() > 0;
+            }
         }
+        true
     }
 
     /// Ends it.
     pub fn lift(self, place: &Place, worker: Pid) {
         match self {
             Fault::DiskFull => fs::remove_file(place.disk().join("filling")).expect("remove"),
-            Fault::Unwritable => permit(place, 0o700),
+            Fault::Unwritable => permit(place, true),
             Fault::NoDescriptors => Limit::Descriptors.lift(worker),
             Fault::NoMemory => Limit::Memory.lift(worker),
             Fault::NoProcesses => Limit::Processes.lift(place.master()),
-            Fault::WorkerKilled | Fault::MasterKilled | Fault::Cut | Fault::CallFails => {}
+            Fault::NoThreads => Limit::Processes.lift(worker),
+            Fault::NextGone => place.next.iter().for_each(|next| next.go(false)),
+            _ => {}
         }
     }
 }
@@ -110,14 +173,17 @@ fn fill(place: &Place) {
     }
 }
 
-fn permit(place: &Place, mode: u32) {
-    for folder in ["spool", "Maildir/tmp", "Maildir/new"] {
-        fs::set_permissions(place.disk().join(folder), Permissions::from_mode(mode)).expect("mode");
+/// Whoever may read the folders may write to them, or nobody.
+fn permit(place: &Place, may: bool) {
+    for folder in place.folders() {
+        let mode = fs::metadata(&folder).expect("folder").permissions().mode() & 0o555;
+        let writes = if may { (mode & 0o444) >> 1 } else { 0 };
+        fs::set_permissions(folder, Permissions::from_mode(mode | writes)).expect("mode");
     }
 }
 
 /// What a process may have of something.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum Limit {
     Descriptors,
     Memory,
@@ -175,7 +241,7 @@ fn open_files(process: Pid) -> usize {
 }
 
 /// The size of the address space in bytes.
-fn memory(process: Pid) -> u64 {
+pub fn memory(process: Pid) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("status");
     let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
     let size = size.and_then(|size| size.split_whitespace().next()?.parse::<u64>().ok());

@@ -4,12 +4,18 @@
 //! A message that was answered 250 is in the maildir once and whole; one that was not is there once at most, and whole.
 //! `matrix` walks through all of it; README.md has its table.
 
+mod client;
+mod exhausted;
 mod faults;
 mod matrix;
+mod next;
 mod place;
-mod program;
+mod rights;
+mod scene;
 mod slow;
+mod sweep;
 mod table;
+mod threads;
 mod trace;
 
 // The tests of the daemon use more of these than we do.

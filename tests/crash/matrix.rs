@@ -1,50 +1,25 @@
-//! Every step of a delivery with every fault.
+//! Every step of a delivery with every fault, in every scene.
 //!
-//! A step is a system call of the worker, from the greeting to the end of the connection: the worker is stopped behind
-//! it by strace, the fault befalls it, and it goes on. `QPSMTPD_CRASH=all` takes every call of a delivery; without it
-//! those are taken that change something, each kind once. The table goes to stdout.
+//! A step is a system call of whoever serves the client, from the greeting to the end of the connection: the worker is
+//! stopped behind it by strace, the fault befalls it, and it goes on. `QPSMTPD_CRASH=all` takes every call with every
+//! fault. Without it those calls are taken that change something, each kind once: in the plain scene with every fault,
+//! in the others with one fault after the other in turn, and those of the queue with the gravest. The tables go to
+//! stdout.
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
+use crate::client::{Caller, Fate, Mail};
 use crate::faults::Fault;
-use crate::place::{Fate, Mail, Place};
+use crate::place::Place;
 use crate::process::eventually;
-use crate::programs::need;
+use crate::rights::inside;
+use crate::scene::{self, Queue, Scene};
 use crate::table::Table;
 use crate::trace::{Deed, Point, Tracer, points, state};
-
-/// Set in the process that has a mount namespace of its own.
-const INSIDE: &str = "QPSMTPD_CRASH_INSIDE";
-/// More than the body's buffer, so that there is a spool file.
-const SIZE: usize = 150_000;
-
-/// Runs a test of this program again in a mount namespace of its own; true in there.
-fn inside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    if ["strace", "unshare", "mount", "prlimit", "setpriv"]
-        .iter()
-        .any(|name| need(name).is_none())
-    {
-        return false;
-    }
-    let may = Command::new("unshare").args(["--mount", "true"]).output();
-    if !may.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: {test}: this process may not mount");
-        return false;
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private"]);
-    command.arg(std::env::current_exe().expect("this program"));
-    command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
-    assert!(command.status().expect("unshare").success(), "see above");
-    false
-}
 
 /// Says in which run a test was when it failed.
 struct Run(String);
@@ -57,119 +32,210 @@ impl Drop for Run {
     }
 }
 
-/// All points of a delivery that goes well.
-fn reference(place: &mut Place, out: &Path) -> (Vec<Point>, String) {
-    let mails = [Mail::new("reference".to_owned(), SIZE, 3)];
+/// The subject of a run's message: of whom, in which run.
+type Subject<'a> = &'a dyn Fn(&str) -> String;
+
+/// The sessions beside the one that is struck: one in the middle of a message, one that waits.
+struct Neighbours {
+    busy: Option<Caller>,
+    idle: Option<Caller>,
+}
+
+impl Neighbours {
+    /// Lets them come, if the worker serves several. `mails` has a message for each.
+    fn come(place: &Place, mails: &[Mail]) -> Neighbours {
+        let come = |_| {
+            let mut caller = place.caller();
+            assert_eq!(caller.hello(), Ok(()));
+            caller
+        };
+        let mut two = (place.scene.sessions > 1)
+            .then_some(())
+            .map(|()| [(); 2].map(come))
+            .into_iter()
+            .flatten();
+        let (mut busy, idle) = (two.next(), two.next());
+        if let Some(caller) = &mut busy {
+            assert_eq!(caller.begin(&mails[0]), Ok(()));
+        }
+        Neighbours { busy, idle }
+    }
+}
+
+/// All points of a delivery that goes well, and what strace wrote.
+pub fn reference(place: &mut Place, out: &Path) -> (Vec<Point>, String) {
+    let mails = mails(place, &|who| who.to_owned());
     place.warm_up();
-    let caller = place.caller();
-    let tracer = Tracer::attach(place.worker(), out, None);
-    assert_eq!(caller.deliver(&mails[0]), Fate::Taken);
+    let neighbours = Neighbours::come(place, &mails[STRUCK..]);
+    let mut caller = place.caller();
+    let thread = place.thread(place.worker(), &mut caller);
+    let tracer = Tracer::attach(thread, out, None);
+    let count = place.scene.messages;
+    assert_eq!(caller.deliver(&mails[..count]), vec![Fate::Taken; count]);
+    drop(neighbours);
     place.wait_until_quiet();
     let text = tracer.end();
-    assert_eq!((place.take_messages(&mails), place.take_leftovers()), (vec![1], 0));
+    let counts = place.take_messages(&mails[..count]).concat();
+    assert!(counts.iter().all(|count| *count == 1), "{counts:?}");
+    assert_eq!(place.take_leftovers(), 0);
     (points(&text), text)
 }
 
-/// Those to try: all, or one of each kind that matters.
-fn chosen(points: &[Point], fault: Fault) -> Vec<Point> {
+/// Those to try: all, or one of each kind that matters; in other scenes than the plain one each with few of the faults.
+fn chosen(scene: &Scene, points: &[Point]) -> Vec<(Fault, Point)> {
     let all = std::env::var("QPSMTPD_CRASH").is_ok_and(|what| what == "all");
+    let faults: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| fault.fits(scene)).collect();
     let mut seen = HashSet::new();
-    let matters = |point: &Point| {
+    let matters = |point: &&Point| {
         let quiet = ["other calls", "log"].iter().any(|end| point.step.ends_with(end));
-        // a worker cannot be made before a second is over
-        !quiet && (fault != Fault::NoProcesses || point.step.starts_with("queue: fsync"))
+        all || (!quiet && seen.insert(point.step.clone()))
     };
-    // what strace makes fail is not done, and a descriptor that stays open is what no failing close(2) leaves
-    let can_be = |point: &Point| fault != Fault::CallFails || point.call != "close";
-    let mut wanted = |point: &&Point| can_be(point) && (all || (matters(point) && seen.insert(point.step.clone())));
-    points.iter().filter(|point| wanted(point)).cloned().collect()
+    let points: Vec<&Point> = points.iter().filter(matters).collect();
+    // What strace makes fail is not done, and a descriptor that stays open is what no failing close(2) leaves. The
+    // socket by which a child says that it has become a program cannot fail; the standard library relies on that.
+    let can_fail = |point: &Point| {
+        let child = point.call == "recvfrom" && point.step.ends_with("start the program");
+        point.call != "close" && !child
+    };
+    let can_be = |fault: Fault, point: &Point| fault != Fault::CallFails || can_fail(point);
+    // a worker cannot be made before a second is over
+    let is_quick = |fault: Fault, point: &Point| fault != Fault::NoProcesses || point.step.starts_with("queue: fsync");
+    let mut wanted = Vec::new();
+    for (number, point) in points.into_iter().enumerate() {
+        let plain = scene.name == scene::PLAIN.name;
+        let is_next = |fault: Fault| fault == faults[number % faults.len()];
+        let grave = |fault: Fault| {
+            let breaks = matches!(fault, Fault::WorkerKilled | Fault::CallFails | Fault::NextCut);
+            breaks && point.step.starts_with("queue: ")
+        };
+        let fits = |fault: &Fault| {
+            let few = plain || is_next(*fault) || grave(*fault);
+            can_be(*fault, point) && (all || few && is_quick(*fault, point))
+        };
+        wanted.extend(faults.iter().copied().filter(fits).map(|fault| (fault, point.clone())));
+    }
+    // by fault, so that the table is made row by row, and a place is not restarted all the time
+    wanted.sort_by_key(|(fault, _)| *fault);
+    wanted
 }
 
-/// One run: what became of the message, and how many files were left. None if the point was not reached.
-fn run(place: &mut Place, point: &Point, fault: Fault, number: usize) -> Option<(Fate, usize)> {
-    let _run = Run(format!("{} at {point:?}", fault.name()));
-    let subject = |who: &str| format!("{who} {number} {} at {}", fault.name(), point.step);
-    let mails = [
-        Mail::new(subject("struck"), SIZE, 3),
-        Mail::new(subject("during"), 1000, 1),
-        Mail::new(subject("after"), 1000, 1),
-    ];
+/// Where the messages of others than the struck client begin among those of a run.
+const STRUCK: usize = 2;
+
+/// The messages of a run: two of the client that is struck, of the neighbours, of who comes during the fault, of who
+/// comes afterwards.
+fn mails(place: &Place, subject: Subject<'_>) -> Vec<Mail> {
+    let struck = ["struck", "struck again"].map(|who| place.mail(&subject(who)));
+    let others = ["busy", "idle", "during", "after"].map(|who| place.short_mail(&subject(who)));
+    struck.into_iter().chain(others).collect()
+}
+
+/// One run: what became of the messages, and how many files were left. None if the point was not reached.
+fn run(place: &mut Place, point: &Point, fault: Fault, number: usize) -> Option<(Vec<Fate>, usize)> {
+    let _run = Run(format!("{}: {} at {point:?}", place.scene.name, fault.name()));
+    let mails = mails(place, &|who| {
+        format!("{who} {number} {} at {}", fault.name(), point.step)
+    });
+    let count = place.scene.messages;
     place.warm_up();
-    let caller = place.caller();
+    let mut neighbours = Neighbours::come(place, &mails[STRUCK..]);
+    let mut caller = place.caller();
     let worker = place.worker();
+    let thread = place.thread(worker, &mut caller);
     let deed = if fault == Fault::CallFails {
         Deed::Fail
     } else {
         Deed::Stop
     };
-    let tracer = Tracer::attach(worker, &place.path().join("trace"), Some((point, deed)));
+    let tracer = Tracer::attach(thread, &place.path().join("trace"), Some((point, deed)));
     let wire = caller.wire();
-    let (fate, reached) = std::thread::scope(|scope| {
-        let client = scope.spawn(|| caller.deliver(&mails[0]));
+    let (struck, reached) = std::thread::scope(|scope| {
+        let client = scope.spawn(|| caller.deliver(&mails[..count]));
         if deed == Deed::Fail {
-            let fate = client.join().expect("a client");
-            return (fate, tracer.text().contains("(INJECTED)"));
+            let fates = client.join().expect("a client");
+            return (fates, tracer.text().contains("(INJECTED)"));
         }
         eventually("the point, or the end", || tracer.has_stopped() || client.is_finished());
         // the last calls come behind the end of the connection
-        let idle = || client.is_finished() && state(worker) == Some('S');
+        let idle = || client.is_finished() && state(thread) == Some('S');
         eventually("the point, or idleness", || tracer.has_stopped() || idle());
-        let reached = tracer.has_stopped();
+        let mut reached = tracer.has_stopped();
         if reached {
-            fault.befall(place, worker, &wire);
+            reached = fault.befall(place, worker, &wire);
             // one that was killed needs no word
             let _ = kill(worker, Signal::SIGCONT);
         }
         (client.join().expect("a client"), reached)
     });
-    let mut fates = vec![fate, Fate::Lost, Fate::Lost];
     drop(tracer);
-    if reached {
-        if fault == Fault::MasterKilled {
-            place.restart();
-        } else if fault.lasts() {
-            fates[1] = place.caller().deliver(&mails[1]);
-        }
-        if fault != Fault::MasterKilled {
-            place.wait_until_quiet();
-            fault.lift(place, worker);
-        }
+    let mut fates = vec![Fate::Lost; mails.len()];
+    fates[..count].copy_from_slice(&struck);
+    if let Some(mut busy) = neighbours.busy.take() {
+        fates[STRUCK] = busy.finish(&mails[STRUCK]);
     }
-    fates[2] = place.caller().deliver(&mails[2]);
+    if reached && fault == Fault::MasterKilled {
+        place.restart();
+    } else if reached {
+        if fault.lasts() {
+            fates[4] = place.caller().deliver(&mails[4..5])[0];
+        }
+        place.wait_until_quiet();
+        fault.lift(place, worker);
+    }
+    if let Some(idle) = neighbours.idle.take() {
+        fates[3] = idle.deliver_more(&mails[3]);
+    }
+    fates[5] = place.caller().deliver(&mails[5..])[0];
     place.wait_until_quiet();
-    check(place, &mails, &fates, point, fault);
+    check(place, &mails, &fates, (point, fault), (reached, worker));
     let left = place.take_leftovers();
     let died = state(worker).is_none();
-    // nobody can remove a file from a folder that may not be written to, or by a call that fails
-    let could_not = fault == Fault::Unwritable || (fault == Fault::CallFails && point.call == "unlink");
+    // nobody can remove a file from a folder that may not be written to, or by a call that fails; and a program is
+    // killed if it cannot be waited for
+    let program = place.scene.queue == Queue::Qmail && matches!(fault, Fault::ProgramKilled | Fault::CallFails);
+    let could_not = program || fault == Fault::Unwritable || (fault == Fault::CallFails && point.call == "unlink");
     assert!(
         left == 0 || died || could_not,
-        "{left} files left by {} at {} ({fate:?})",
+        "{left} files left by {} at {} ({fates:?})",
         fault.name(),
         point.step
     );
-    reached.then_some((fate, left))
+    reached.then_some((struck, left))
 }
 
-fn check(place: &Place, mails: &[Mail], fates: &[Fate], point: &Point, fault: Fault) {
+fn check(
+    place: &Place,
+    mails: &[Mail],
+    fates: &[Fate],
+    (point, fault): (&Point, Fault),
+    (reached, worker): (bool, Pid),
+) {
     let counts = place.take_messages(mails);
     let what = format!("{} at {point:?}: {fates:?} {counts:?}", fault.name());
-    for (fate, count) in fates.iter().zip(&counts) {
-        match fate {
-            Fate::Taken => assert_eq!(*count, 1, "{what}"),
-            Fate::PutOff => assert_eq!(*count, 0, "{what}"),
-            Fate::Lost => assert!(*count <= 1, "{what}"),
-        }
+    for (who, (fate, counts)) in fates.iter().zip(&counts).enumerate() {
+        let in_vain = who < STRUCK && fault.may_deliver_in_vain(place.scene);
+        let right = |count: &usize| match fate {
+            Fate::Taken => *count == 1,
+            Fate::PutOff if !in_vain => *count == 0,
+            Fate::PutOff | Fate::Lost => *count <= 1,
+        };
+        assert!(counts.iter().all(right), "message {who}: {what}");
     }
-    assert_eq!(fates[2], Fate::Taken, "the next client: {what}\n{:#?}", place.lines());
+    assert_eq!(fates[5], Fate::Taken, "the next client: {what}\n{:#?}", place.lines());
+    if place.scene.sessions > 1 && !fault.kills() && state(worker).is_some() {
+        // what befalls one session does not befall the others
+        let spared = !reached || !fault.lasts();
+        assert!(!spared || fates[2] == Fate::Taken, "the busy neighbour: {what}");
+        assert_eq!(fates[3], Fate::Taken, "the idle neighbour: {what}");
+    }
 }
 
-#[test]
-fn at_every_step_every_fault() {
-    if !inside("matrix::at_every_step_every_fault") {
+/// Walks through a scene.
+fn walk(scene: &'static Scene, test: &str) {
+    if !inside(&format!("matrix::{test}")) {
         return;
     }
-    let mut place = Place::new();
+    let mut place = Place::new(scene);
     let out = place.path().join("trace");
     let (points, _) = reference(&mut place, &out);
     let mut table = Table::default();
@@ -177,17 +243,42 @@ fn at_every_step_every_fault() {
         table.row(&point.step);
     }
     let mut unreached = 0;
-    for fault in Fault::ALL {
-        for point in chosen(&points, fault) {
-            match run(&mut place, &point, fault, table.runs() + unreached) {
-                Some((fate, left)) => table.add(&point.step, fault, fate, left),
-                None => unreached += 1,
-            }
+    for (fault, point) in chosen(scene, &points) {
+        match run(&mut place, &point, fault, table.runs() + unreached) {
+            Some((fates, left)) => table.add(&point.step, fault, &fates, left),
+            None => unreached += 1,
         }
     }
-    println!("{}", table.markdown());
-    println!("{} runs; {unreached} more in which the call was not made", table.runs());
-    assert!(table.runs() > 50 && unreached < table.runs() / 4);
+    println!("{}", table.markdown(scene.name));
+    let runs = table.runs();
+    println!(
+        "{}: {runs} runs; {unreached} more in which the call was not made",
+        scene.name
+    );
+    assert!(runs > 10 && unreached < runs / 4);
+}
+
+macro_rules! walks {
+    ($($test:ident: $scene:ident),*) => {
+        $(#[test]
+        fn $test() {
+            walk(&scene::$scene, stringify!($test));
+        })*
+    };
+}
+
+walks! {
+    at_every_step_every_fault: PLAIN,
+    a_small_message: SMALL,
+    over_tls: TLS,
+    in_chunks: CHUNKS,
+    for_two_recipients: RECIPIENTS,
+    two_messages_in_a_session: MESSAGES,
+    with_neighbours_in_the_worker: SESSIONS,
+    into_a_program: QMAIL,
+    to_a_next_server: FORWARD,
+    over_lmtp: LMTP,
+    all_of_it_together: TOGETHER
 }
 
 /// What kill -9 cannot show, because the kernel lives on: the order in which things reach the disk.
@@ -196,7 +287,7 @@ fn the_answer_comes_after_the_disk() {
     if !inside("matrix::the_answer_comes_after_the_disk") {
         return;
     }
-    let mut place = Place::new();
+    let mut place = Place::new(&scene::PLAIN);
     let out = place.path().join("trace");
     let (points, text) = reference(&mut place, &out);
     let at = |step: &str| {

@@ -1,18 +1,27 @@
-//! A site whose spool and maildir lie on a small disk of their own, the daemon that serves it, and its clients.
+//! A site whose spool and maildir lie on a small disk of their own, the daemon that serves it, and whoever takes its
+//! messages.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use nix::unistd::Pid;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 
+use crate::client::{Caller, Fate, Mail};
 use crate::harness::Site;
+use crate::next::Next;
 use crate::process::{PATIENCE, Process, eventually};
+use crate::programs::succeed;
+use crate::scene::{Queue, Scene};
+use crate::threads;
 use crate::trace::state;
 
 /// Options of the daemon: one worker, which stays.
@@ -28,142 +37,63 @@ const OPTIONS: [&str; 9] = [
     "1000000",
 ];
 
+/// A program that takes messages as qmail-queue does: the message from 0, then the envelope from 1; it is queued when
+/// both are there whole. A signal, or the end of it all, leaves nothing behind but kill -9.
+const PROGRAM: &str = "#!/bin/sh
+exec 3<&1
+umask 077
+tmp=DISK/Maildir/tmp/$$
+trap 'rm -f $tmp' EXIT
+cat >$tmp || exit 53
+envelope=$(tr '\\0' '|' <&3) || exit 54
+[ \"$envelope\" = 'ENVELOPE' ] || exit 91
+chmod 644 $tmp && mv $tmp DISK/Maildir/new/$$.$(date +%s%N) || exit 64
+";
+
 /// A site and its daemon.
 pub struct Place {
     // Ended before the directory goes.
     daemon: Process,
     address: SocketAddr,
     site: Site,
+    /// The server behind this one, if the scene has one.
+    pub next: Option<Next>,
+    /// What happens here.
+    pub scene: &'static Scene,
+    tls: Option<Arc<ClientConfig>>,
     /// The worker that has read all that is read but once.
     warm: Option<Pid>,
 }
 
-/// How a client fared with a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It was answered 250.
-    Taken,
-    /// It was answered otherwise, or a command before it was.
-    PutOff,
-    /// There was no answer.
-    Lost,
-}
-
-/// A message: what its client sends after 354, in pieces.
-pub struct Mail {
-    subject: String,
-    text: String,
-    pieces: usize,
-}
-
-impl Mail {
-    /// A message of about this size in so many pieces.
-    pub fn new(subject: String, size: usize, pieces: usize) -> Mail {
-        let line = "All work and no play makes a dull message of lines that are all the same.\n";
-        let text = format!(
-            "Subject: {subject}\n\n{}End of {subject}.\n",
-            line.repeat(size / line.len())
-        );
-        Mail { subject, text, pieces }
-    }
-
-    fn wire(&self) -> Vec<u8> {
-        format!("{}.\r\n", self.text.replace('\n', "\r\n")).into_bytes()
-    }
-}
-
-/// A client's end of a connection.
-pub struct Caller {
-    stream: BufReader<TcpStream>,
-}
-
-impl Caller {
-    /// The connection, to cut it.
-    pub fn wire(&self) -> TcpStream {
-        self.stream.get_ref().try_clone().expect("clone")
-    }
-
-    /// The code of the next reply; none if the connection has ended.
-    fn reply(&mut self) -> Option<u16> {
-        loop {
-            let mut line = String::new();
-            match self.stream.read_line(&mut line) {
-                Ok(0) => return None,
-                Ok(_) if line.as_bytes().get(3) == Some(&b'-') => {}
-                Ok(_) => return Some(line.get(..3)?.parse().expect("a code")),
-                Err(e) => {
-                    let late = matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut);
-                    assert!(!late, "no reply in time");
-                    return None;
-                }
-            }
-        }
-    }
-
-    fn say(&mut self, bytes: &[u8]) -> Option<u16> {
-        self.stream.get_mut().write_all(bytes).ok()?;
-        self.reply()
-    }
-
-    /// Delivers a message, says goodbye, and waits for the end of the connection.
-    pub fn deliver(mut self, mail: &Mail) -> Fate {
-        let fate = self.talk(mail);
-        if fate != Fate::Lost {
-            self.say(b"QUIT\r\n");
-            self.reply();
-        }
-        fate
-    }
-
-    fn talk(&mut self, mail: &Mail) -> Fate {
-        let commands = [
-            "EHLO x.example.net",
-            "MAIL FROM:<a@example.net>",
-            "RCPT TO:<user@example.com>",
-            "DATA",
-        ];
-        for command in commands {
-            match self.say(format!("{command}\r\n").as_bytes()) {
-                Some(250 | 354) => {}
-                Some(_) => return Fate::PutOff,
-                None => return Fate::Lost,
-            }
-        }
-        let wire = mail.wire();
-        for piece in wire.chunks(wire.len().div_ceil(mail.pieces)) {
-            if self.stream.get_mut().write_all(piece).is_err() {
-                break;
-            }
-        }
-        // also if it could not be sent: perhaps the server has told why
-        match self.reply() {
-            Some(250) => Fate::Taken,
-            // the master says that for a worker that has crashed, and knows nothing of the message
-            Some(421) | None => Fate::Lost,
-            Some(_) => Fate::PutOff,
-        }
-    }
-}
-
 impl Place {
-    /// Makes the site, with a small disk if this process may mount one, and starts the daemon.
-    pub fn new() -> Place {
+    /// Makes the site, with a small disk, and starts the daemon.
+    pub fn new(scene: &'static Scene) -> Place {
         let site = Site::new();
-        site.config("plugins", "rcpt_ok\nqueue/maildir ./disk/Maildir\n");
+        let next = scene.has_next().then(Next::new);
+        let queue = scene.line(site.path(), next.as_ref().map_or(0, |next| next.address.port()));
+        let tls = if scene.tls { "tls\n" } else { "" };
+        site.config("plugins", &format!("{tls}rcpt_ok\n{queue}\n"));
         site.config("spool_dir", "./disk/spool\n")
-            .config("size_threshold", "0\n")
+            .config("size_threshold", &format!("{}\n", scene.threshold))
             .config("loglevel", "4\n");
         let disk = site.path().join("disk");
         fs::create_dir(&disk).expect("disk");
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&disk);
-        assert!(mount.status().expect("mount").success());
+        succeed(&mut mount);
         fs::set_permissions(&disk, PermissionsExt::from_mode(0o777)).expect("mode");
-        let (daemon, address) = start(&site);
+        if scene.queue == Queue::Qmail {
+            program(&site, scene);
+        }
+        let tls = scene.tls.then(|| trust(&site));
+        let (daemon, address) = start(&site, scene);
         Place {
             daemon,
             address,
             site,
+            next,
+            scene,
+            tls,
             warm: None,
         }
     }
@@ -186,12 +116,12 @@ impl Place {
     /// Starts the daemon anew, when all of the old one have gone.
     pub fn restart(&mut self) {
         self.daemon.wait();
-        (self.daemon, self.address) = start(&self.site);
+        (self.daemon, self.address) = start(&self.site, self.scene);
     }
 
-    /// The worker that serves; `eventually`, for it may have died a moment ago.
+    /// The worker that serves; `eventually`, for one may have died a moment ago, or be about to leave.
     pub fn worker(&self) -> Pid {
-        eventually("a worker", || !self.daemon.workers().is_empty());
+        eventually("one worker", || self.daemon.workers().len() == 1);
         self.daemon.workers()[0]
     }
 
@@ -199,13 +129,10 @@ impl Place {
     pub fn caller(&self) -> Caller {
         let greeted = std::cell::RefCell::new(None);
         eventually("a greeting", || {
-            let Ok(stream) = TcpStream::connect_timeout(&self.address, PATIENCE) else {
+            let Ok(wire) = TcpStream::connect_timeout(&self.address, PATIENCE) else {
                 return false;
             };
-            stream.set_read_timeout(Some(PATIENCE)).expect("time-out");
-            let mut caller = Caller {
-                stream: BufReader::new(stream),
-            };
+            let mut caller = Caller::new(wire, self.scene, self.tls.clone());
             let is_served = caller.reply() == Some(220);
             *greeted.borrow_mut() = is_served.then_some(caller);
             is_served
@@ -213,64 +140,130 @@ impl Place {
         greeted.into_inner().expect("a client")
     }
 
-    /// Lets a worker that is new deliver a message, so that it goes about the next as all others do.
+    /// A message of the scene.
+    pub fn mail(&self, subject: &str) -> Mail {
+        Mail::new(subject, self.scene.size, self.scene.pieces)
+    }
+
+    /// A message of somebody else; the disk is small.
+    pub fn short_mail(&self, subject: &str) -> Mail {
+        Mail::new(subject, 1000, self.scene.pieces)
+    }
+
+    /// The thread that serves this client: the one that does something when it says something.
+    pub fn thread(&self, worker: Pid, caller: &mut Caller) -> Pid {
+        if self.scene.sessions == 1 {
+            return worker;
+        }
+        threads::acting(worker, || assert_eq!(caller.say(b"NOOP\r\n"), Some(250)))
+    }
+
+    /// Lets a worker that is new deliver a message, so that it goes about the next as all others do. A connection to
+    /// the next server may have been cut.
     pub fn warm_up(&mut self) {
         let worker = self.worker();
-        if self.warm != Some(worker) {
-            let mails = [Mail::new("warm".to_owned(), 150_000, 3)];
-            assert_eq!(self.caller().deliver(&mails[0]), Fate::Taken);
-            assert_eq!(self.take_messages(&mails), [1]);
+        if self.warm != Some(worker) || self.scene.queue == Queue::Lmtp {
+            let mails = [self.mail("warm")];
+            assert_eq!(self.caller().deliver(&mails), [Fate::Taken], "{:#?}", self.lines());
+            assert!(self.take_messages(&mails).concat().iter().all(|count| *count == 1));
             self.warm = Some(self.worker());
         }
     }
 
-    /// Waits until nobody of the daemon runs any more, which somebody who spins never does.
+    /// Waits until nobody of the daemon runs any more, which somebody who spins never does, and none of its programs.
     pub fn wait_until_quiet(&self) {
         let looks = std::cell::Cell::new((0, 0));
         eventually("the daemon is quiet", || {
             let (before, same) = looks.get();
             let all: Vec<Pid> = self.daemon.workers().into_iter().chain([self.master()]).collect();
             let asleep = all.iter().all(|pid| matches!(state(*pid), Some('S') | None));
-            let ticks: u64 = all.iter().map(|pid| processor_ticks(*pid)).sum();
+            let ticks: u64 = all.iter().map(|pid| threads::ticks(*pid)).sum();
             let same = if asleep && ticks == before { same + 1 } else { 0 };
             looks.set((ticks, same));
             std::thread::park_timeout(Duration::from_millis(4));
             same >= 5
         });
+        if self.scene.queue == Queue::Qmail {
+            eventually("the programs have ended", || self.programs().is_empty());
+        }
     }
 
-    /// How often each of the messages lies in the maildir, which is emptied; all must be whole.
-    pub fn take_messages(&self, mails: &[Mail]) -> Vec<usize> {
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        for entry in fs::read_dir(self.disk().join("Maildir/new")).expect("the maildir") {
-            let path = entry.expect("an entry").path();
-            let text = fs::read_to_string(&path).expect("a message");
-            let mail = mails.iter().find(|mail| text.ends_with(&mail.text));
-            let mail = mail.unwrap_or_else(|| panic!("not whole, or of nobody: {} bytes {:.300}", text.len(), text));
-            *counts.entry(&mail.subject).or_default() += 1;
-            fs::remove_file(path).expect("remove");
+    /// The programs that take messages now.
+    pub fn programs(&self) -> Vec<Pid> {
+        let program = self.path().join("qmail-queue").display().to_string();
+        let is_ours = |pid: &Pid| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&words).contains(&program)
+        };
+        let entries = fs::read_dir("/proc").expect("processes").flatten();
+        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        numbers.map(Pid::from_raw).filter(is_ours).collect()
+    }
+
+    /// For each message how often each maildir has it, or how often the next server has accepted it and how often
+    /// answered so. All must be whole. Afterwards there are none.
+    pub fn take_messages(&self, mails: &[Mail]) -> Vec<Vec<usize>> {
+        let mut boxes: Vec<Vec<String>> = Vec::new();
+        for path in self.maildirs() {
+            let entries = fs::read_dir(path.join("new")).expect("the maildir");
+            let take = |path: PathBuf| {
+                let text = fs::read_to_string(&path).expect("a message");
+                fs::remove_file(path).expect("remove");
+                text
+            };
+            boxes.push(entries.map(|entry| take(entry.expect("an entry").path())).collect());
         }
+        if let Some(next) = &self.next {
+            let (all, answered): (Vec<_>, Vec<_>) = next.take().into_iter().map(|one| (one.text, one.answered)).unzip();
+            let told = all.iter().zip(answered).filter(|(_, answered)| *answered);
+            boxes.push(told.map(|(text, _)| text.clone()).collect());
+            boxes.push(all);
+        }
+        for text in boxes.iter().flatten() {
+            let known = mails.iter().any(|mail| text.ends_with(&mail.text));
+            assert!(known, "not whole, or of nobody: {} bytes {:.300}", text.len(), text);
+        }
+        let count = |mail: &Mail, texts: &Vec<String>| texts.iter().filter(|text| text.ends_with(&mail.text)).count();
         mails
             .iter()
-            .map(|mail| counts.get(&*mail.subject).copied().unwrap_or(0))
+            .map(|mail| boxes.iter().map(|texts| count(mail, texts)).collect())
             .collect()
     }
 
-    /// How many files lie in the spool and in the maildir's `tmp`; they are removed.
+    fn maildirs(&self) -> Vec<PathBuf> {
+        let boxes = self.scene.boxes().into_iter();
+        boxes.map(|name| self.disk().join("Maildir").join(name)).collect()
+    }
+
+    /// The folders in which files are made.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let maildirs = self.maildirs();
+        let both = maildirs.iter().flat_map(|path| [path.join("tmp"), path.join("new")]);
+        both.chain([self.disk().join("spool")]).collect()
+    }
+
+    /// The files in the spool and in the `tmp` of maildirs.
+    pub fn leftovers(&self) -> HashSet<PathBuf> {
+        let folders = self.folders().into_iter().filter(|path| !path.ends_with("new"));
+        let entries = folders.flat_map(|folder| fs::read_dir(folder).expect("a folder"));
+        // the control socket lies there too
+        let files = entries.map(|entry| entry.expect("an entry").path());
+        files.filter(|path| path.is_file()).collect()
+    }
+
+    /// Removes them; how many there were.
     pub fn take_leftovers(&self) -> usize {
-        let mut count = 0;
-        for folder in ["spool", "Maildir/tmp"] {
-            let entries = fs::read_dir(self.disk().join(folder)).expect("a folder");
-            // the control socket lies there too
-            let files = entries
-                .map(|entry| entry.expect("an entry").path())
-                .filter(|path| path.is_file());
-            for path in files {
-                fs::remove_file(path).expect("remove");
-                count += 1;
-            }
+        let files = self.leftovers();
+        files.iter().for_each(|path| fs::remove_file(path).expect("remove"));
+        files.len()
+    }
+
+    /// Makes files this old.
+    pub fn age(&self, files: &HashSet<PathBuf>, age: Duration) {
+        for path in files {
+            let file = fs::File::open(path).expect("open");
+            file.set_modified(SystemTime::now() - age).expect("the time");
         }
-        count
     }
 
     /// What the daemon has logged.
@@ -279,19 +272,38 @@ impl Place {
     }
 }
 
-fn start(site: &Site) -> (Process, SocketAddr) {
-    let daemon = Process::start(site.program("qpsmtpd-prefork").args(OPTIONS));
+fn start(site: &Site, scene: &Scene) -> (Process, SocketAddr) {
+    let mut command = site.program("qpsmtpd-prefork");
+    command.args(OPTIONS).args(["--sessions", &scene.sessions.to_string()]);
+    let daemon = Process::start(&mut command);
     let address = daemon.ready()[0];
     (daemon, address)
 }
 
-/// Time that a process has had of the processor, in ticks of the clock.
-fn processor_ticks(process: Pid) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
-    fields
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum()
+/// The program, and the folders it needs.
+fn program(site: &Site, scene: &Scene) {
+    let disk = site.path().join("disk");
+    let recipients = scene.recipients.iter().map(|one| format!("T{one}|"));
+    let envelope = format!("Fa@example.net|{}|", recipients.collect::<String>());
+    let text = PROGRAM.replace("DISK", &disk.display().to_string());
+    let path = site.path().join("qmail-queue");
+    fs::write(&path, text.replace("ENVELOPE", &envelope)).expect("write");
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("mode");
+    for folder in ["Maildir/tmp", "Maildir/new"] {
+        fs::create_dir_all(disk.join(folder)).expect("folder");
+        fs::set_permissions(disk.join(folder), PermissionsExt::from_mode(0o777)).expect("mode");
+    }
+}
+
+/// Makes a certificate; what a client needs to trust it.
+fn trust(site: &Site) -> Arc<ClientConfig> {
+    succeed(
+        site.program("qpsmtpctl")
+            .args(["cert", "--CN", "mx.example.com", "--dir", "ssl"]),
+    );
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_file(site.path().join("ssl/qpsmtpd-ca.crt")).expect("the CA");
+    roots.add(ca).expect("a root");
+    let builder = ClientConfig::builder().with_root_certificates(roots);
+    Arc::new(builder.with_no_client_auth())
 }

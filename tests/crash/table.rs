@@ -1,9 +1,9 @@
-//! The table of the matrix: what became of the messages, by step and fault.
+//! The tables of the matrix: what became of the messages, by step and fault.
 
 use std::collections::BTreeMap;
 
+use crate::client::Fate;
 use crate::faults::Fault;
-use crate::place::Fate;
 
 /// How many messages were taken, put off and lost.
 type Counts = [usize; 3];
@@ -12,8 +12,8 @@ type Counts = [usize; 3];
 #[derive(Default)]
 pub struct Table {
     steps: Vec<String>,
-    cells: BTreeMap<(usize, usize), Counts>,
-    leftovers: BTreeMap<usize, usize>,
+    cells: BTreeMap<(usize, Fault), Counts>,
+    leftovers: BTreeMap<Fault, usize>,
     runs: usize,
 }
 
@@ -28,11 +28,11 @@ impl Table {
     }
 
     /// Counts a run.
-    pub fn add(&mut self, step: &str, fault: Fault, fate: Fate, leftovers: usize) {
+    pub fn add(&mut self, step: &str, fault: Fault, fates: &[Fate], leftovers: usize) {
         let row = self.row(step);
-        let cell = self.cells.entry((row, fault as usize)).or_default();
-        cell[fate as usize] += 1;
-        *self.leftovers.entry(fault as usize).or_default() += leftovers;
+        let cell = self.cells.entry((row, fault)).or_default();
+        fates.iter().for_each(|fate| cell[*fate as usize] += 1);
+        *self.leftovers.entry(fault).or_default() += leftovers;
         self.runs += 1;
     }
 
@@ -41,20 +41,29 @@ impl Table {
         self.runs
     }
 
-    /// The table in Markdown.
-    pub fn markdown(&self) -> String {
-        let names = Fault::ALL.map(Fault::name);
+    /// The table in Markdown: a row for each step, and for all files left to the sweep; then all steps as one row.
+    pub fn markdown(&self, scene: &str) -> String {
+        let names = Fault::ALL.map(Fault::name).join(" | ");
         let mut text = format!(
-            "| after | {} |\n|---|{}\n",
-            names.join(" | "),
-            "---|".repeat(names.len())
+            "| {scene}, after | {names} |\n|---|{}\n",
+            "---|".repeat(Fault::ALL.len())
         );
+        let mut line = |name: &str, cell: &dyn Fn(Fault) -> Option<String>| {
+            let cells = Fault::ALL.map(|fault| cell(fault).unwrap_or_else(|| "-".to_owned()));
+            text.push_str(&format!("| {name} | {} |\n", cells.join(" | ")));
+        };
         for (row, step) in self.steps.iter().enumerate() {
-            let cells = Fault::ALL.map(|fault| self.cells.get(&(row, fault as usize)).map_or("-".to_owned(), show));
-            text.push_str(&format!("| {step} | {} |\n", cells.join(" | ")));
+            line(step, &|fault| self.cells.get(&(row, fault)).map(show));
         }
-        let left = Fault::ALL.map(|fault| self.leftovers.get(&(fault as usize)).copied().unwrap_or(0).to_string());
-        text.push_str(&format!("| files left to the sweep | {} |\n", left.join(" | ")));
+        line("files left to the sweep", &|fault| {
+            self.leftovers.get(&fault).map(ToString::to_string)
+        });
+        line(&format!("all of {scene}"), &|fault| {
+            let cells = self.cells.iter().filter(|((_, of), _)| *of == fault);
+            let add = |sum: Counts, (_, cell): (_, &Counts)| std::array::from_fn(|at| sum[at] + cell[at]);
+            let sum = cells.fold(Counts::default(), add);
+            (sum != Counts::default()).then(|| show(&sum))
+        });
         text
     }
 }

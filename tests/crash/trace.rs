@@ -36,7 +36,7 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Looks at a worker from now on.
+    /// Looks at a thread of a worker from now on; the first has the worker's number.
     pub fn attach(worker: Pid, out: &Path, at: Option<(&Point, Deed)>) -> Tracer {
         eventually("the worker waits", || state(worker) == Some('S'));
         // an old file must not be taken for the new one
@@ -110,10 +110,21 @@ pub fn points(trace: &str) -> Vec<Point> {
     trace.lines().filter_map(|line| reader.point(line)).collect()
 }
 
+/// The commands that begin a phase of their own, ours and those for a next server.
+const VERBS: [&str; 10] = [
+    "EHLO", "LHLO", "STARTTLS", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "QUIT",
+];
+
 /// Follows what the server is at.
 #[derive(Default)]
 struct Reader {
     phase: String,
+    /// The descriptor of the client.
+    client: String,
+    /// How many messages have been answered.
+    answered: usize,
+    /// What was said last to the next server.
+    said: String,
     files: HashMap<String, &'static str>,
     counts: HashMap<String, usize>,
 }
@@ -130,9 +141,15 @@ impl Reader {
         let nth = *count;
         let what = self.what(call, arguments, result);
         let phase = if self.phase.is_empty() { "greeted" } else { &self.phase };
-        let step = format!("{phase}: {what}");
-        if call == "sendto" && arguments.contains("\"250 2.6.0") {
+        let again = if self.answered > 0 && !["answered", "QUIT"].contains(&phase) {
+            "again "
+        } else {
+            ""
+        };
+        let step = format!("{again}{phase}: {what}");
+        if self.phase == "queue" && what == "reply" {
             self.phase = "answered".to_owned();
+            self.answered += 1;
         }
         Some(Point {
             call: call.to_owned(),
@@ -144,21 +161,50 @@ impl Reader {
     fn what(&mut self, call: &str, arguments: &str, result: &str) -> String {
         let quoted = arguments.split('"').nth(1).unwrap_or_default();
         let descriptor = arguments.split([',', ')']).next().unwrap_or_default();
+        let word = quoted.split([' ', '\\']).next().unwrap_or_default();
+        let verb = VERBS.contains(&word).then_some(word);
         match call {
             "recvfrom" if result.starts_with('-') => "other calls".to_owned(),
-            "recvfrom" => {
-                let word = quoted.split([' ', '\\']).next().unwrap_or_default();
-                self.phase = match self.phase.as_str() {
-                    "DATA" | "message" => "message".to_owned(),
-                    _ => word.to_owned(),
-                };
+            "recvfrom" if self.client.is_empty() || self.client == descriptor => {
+                self.client = descriptor.to_owned();
+                self.phase = match (verb, self.phase.as_str()) {
+                    (Some("BDAT"), _) | (None, "DATA") => "message",
+                    (Some(verb), _) => verb,
+                    // what is said over TLS cannot be read
+                    (None, "STARTTLS" | "answered") => "TLS",
+                    (None, phase) => phase,
+                }
+                .to_owned();
                 "read from the client".to_owned()
             }
-            "sendto" => "reply".to_owned(),
+            // whether it could be started
+            "recvfrom" if self.said.is_empty() => "start the program".to_owned(),
+            "recvfrom" => format!("answer to {} of the next server", self.said),
+            "sendto" if self.client == descriptor => "reply".to_owned(),
+            "sendto" => {
+                self.said = verb.unwrap_or("the text").to_owned();
+                self.phase = "queue".to_owned();
+                format!("{} to the next server", self.said)
+            }
+            "connect" => {
+                self.said = "the connection".to_owned();
+                self.phase = "queue".to_owned();
+                "connect to the next server".to_owned()
+            }
+            "pipe2" => {
+                self.phase = "queue".to_owned();
+                "pipes for the program".to_owned()
+            }
+            "clone3" | "clone" | "vfork" | "fork" => "start the program".to_owned(),
+            "wait4" | "waitid" => "wait for the program".to_owned(),
             "openat" => {
                 let place = place(quoted);
-                if place == "maildir/tmp" && arguments.contains("O_CREAT") {
-                    self.phase = "queue".to_owned();
+                if arguments.contains("O_CREAT") {
+                    match place {
+                        "maildir/tmp" => self.phase = "queue".to_owned(),
+                        "the spool" => self.phase = "message".to_owned(),
+                        _ => {}
+                    }
                 }
                 let number = result.split(' ').next().unwrap_or_default();
                 self.files.insert(number.to_owned(), place);
@@ -179,7 +225,7 @@ impl Reader {
                 // the folder is kept open from one message to the next
                 let (verb, unknown) = match call {
                     "fsync" => ("fsync", "maildir/new"),
-                    _ => ("write", "a file"),
+                    _ => ("write", "a pipe"),
                 };
                 format!("{verb} {}", self.files.get(into).copied().unwrap_or(unknown))
             }
@@ -189,13 +235,12 @@ impl Reader {
 }
 
 fn place(path: &str) -> &'static str {
-    let places = [
-        ("Maildir/tmp", "maildir/tmp"),
-        ("Maildir/new", "maildir/new"),
-        ("spool", "the spool"),
-    ];
-    let found = places.iter().find(|(part, _)| path.contains(part));
-    found.map_or("a file", |(_, name)| name)
+    match path.contains("Maildir") {
+        true if path.contains("/tmp/") => "maildir/tmp",
+        true if path.contains("/new") => "maildir/new",
+        _ if path.contains("spool") => "the spool",
+        _ => "a file",
+    }
 }
 
 #[test]
