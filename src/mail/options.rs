@@ -158,11 +158,17 @@ impl Orcpt {
         if kind.is_empty() || !kind.bytes().all(atom) || text.is_empty() {
             return None;
         }
-        let address = match kind.eq_ignore_ascii_case("utf-8") {
-            true => xtext::decode_utf8(text, utf8)?,
-            false => xtext::decode(text)?,
+        let is_utf8 = kind.eq_ignore_ascii_case("utf-8");
+        let address = match () {
+            () if is_utf8 => xtext::decode_utf8(text, utf8)?,
+            () if kind.eq_ignore_ascii_case("rfc822") => xtext::decode_lax(text)?,
+            () => xtext::decode(text)?,
         };
-        let kind = kind.to_owned();
+        // Postfix calls every address rfc822; one that is not ASCII goes on under the name of its kind
+        let kind = match is_utf8 || address.is_ascii() {
+            true => kind.to_owned(),
+            false => "utf-8".to_owned(),
+        };
         let orcpt = Orcpt { kind, address };
         (orcpt.encoded(false).len() <= MAX_ORCPT).then_some(orcpt)
     }
@@ -404,6 +410,9 @@ mod tests {
         assert_eq!(orcpt.encoded(false), "rfc822;Joe+2Bx@example.com");
         let orcpt = rcpt(r"ORCPT=UTF-8;j\x{FC}rgen@example.com").unwrap().orcpt.unwrap();
         assert_eq!(orcpt.encoded(true), "UTF-8;jürgen@example.com");
+        // as Postfix 3.7 says it
+        let orcpt = rcpt("ORCPT=rfc822;+C3+BC@b+C3+BCcher.example").unwrap().orcpt.unwrap();
+        assert_eq!(orcpt.encoded(false), r"utf-8;\x{FC}@b\x{FC}cher.example");
         for words in [
             "NOTIFY",
             "NOTIFY=NEVER,FAILURE",
@@ -415,6 +424,8 @@ mod tests {
             "ORCPT=rfc822;",
             "ORCPT=rf(c;a@b",
             "ORCPT=rfc822;a+0Ab",
+            "ORCPT=rfc822;+C3",
+            "ORCPT=x400;+C3+BC",
             "ORCPT=utf-8;jürgen@example.com",
             &format!("ORCPT=rfc822;{}", "x".repeat(494)),
         ] {

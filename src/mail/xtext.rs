@@ -6,23 +6,27 @@
 /// Decodes xtext: printable ASCII in which `+HH` stands for a character. None if it is no xtext, or stands for
 /// anything but printable ASCII and blanks (RFC 3461 4.2, 4.4).
 pub fn decode(text: &str) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
+    decode_lax(text).filter(|text| text.is_ascii())
+}
+
+/// Decodes xtext that may stand for UTF-8, octet by octet. No RFC has it so; Postfix writes the addresses of its
+/// recipients in this way where they are not ASCII.
+pub fn decode_lax(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, more @ ..] = rest {
         (rest, _) = match *first {
             b'+' => {
                 let digits = more.get(..2).filter(|digits| digits.iter().all(is_upper_hex))?;
                 let byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
-                if !(b' '..=b'~').contains(&byte) {
-                    return None;
-                }
-                (&more[2..], out.push(char::from(byte)))
+                (&more[2..], out.push(byte))
             }
-            b'!'..=b'~' if *first != b'=' => (more, out.push(char::from(*first))),
+            b'!'..=b'~' if *first != b'=' => (more, out.push(*first)),
             _ => return None,
         };
     }
-    Some(out)
+    let out = String::from_utf8(out).ok()?;
+    (!out.chars().any(char::is_control)).then_some(out)
 }
 
 /// Encodes printable ASCII as xtext.
@@ -109,6 +113,15 @@ mod tests {
             assert_eq!(decode(text).as_deref(), want, "{text}");
         }
         assert_eq!(encode("a+b= c"), "a+2Bb+3D+20c");
+        for (text, want) in [
+            ("+C3+BC@b+2B", Some("ü@b+")),
+            ("+C3", None),
+            ("+C2+85", None),
+            ("a+0Ab", None),
+            ("ü", None),
+        ] {
+            assert_eq!(decode_lax(text).as_deref(), want, "{text}");
+        }
     }
 
     #[test]
@@ -142,7 +155,7 @@ mod tests {
 
         #[test]
         fn any_text_is_decoded_or_refused(text in "(\\+[0-9A-F]{0,2}|\\\\x\\{?[0-9A-F]{0,7}\\}?|\\PC){0,10}") {
-            let _ = (decode(&text), decode_utf8(&text, true), decode_utf8(&text, false));
+            let _ = (decode_lax(&text), decode_utf8(&text, true), decode_utf8(&text, false));
         }
     }
 }

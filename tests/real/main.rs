@@ -7,6 +7,8 @@ mod corpus;
 mod esmtp;
 mod forward;
 mod inbound;
+mod postfix;
+mod postfix_client;
 mod programs;
 mod upstream;
 mod relay;

@@ -23,6 +23,14 @@ impl Program {
         &self.path
     }
 
+    /// Another program that lies beside it.
+    pub fn sibling(&self, name: &str) -> Program {
+        Program {
+            path: self.path.with_file_name(name),
+            ..self.clone()
+        }
+    }
+
     /// A command with this program.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.path);

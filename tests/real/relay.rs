@@ -178,13 +178,13 @@ fn tls_from_the_first_byte() {
 }
 
 /// A Dovecot of our own, which speaks LMTP at a unix socket and at a port.
-struct Dovecot {
+pub struct Dovecot {
     server: Server,
     folder: tempfile::TempDir,
 }
 
 impl Dovecot {
-    fn start(program: &Program) -> Dovecot {
+    pub fn start(program: &Program) -> Dovecot {
         let folder = tempfile::Builder::new().prefix("dc").tempdir().expect("a folder");
         let at = folder.path().display().to_string();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("mode");
@@ -219,12 +219,12 @@ impl Dovecot {
         Dovecot { server, folder }
     }
 
-    fn socket(&self) -> String {
+    pub fn socket(&self) -> String {
         self.folder.path().join("lmtp").display().to_string()
     }
 
     /// The messages of a mailbox.
-    fn mail(&self, user: &str) -> Vec<String> {
+    pub fn mail(&self, user: &str) -> Vec<String> {
         let new = self.folder.path().join("mail").join(user).join("new");
         let entries = fs::read_dir(new).into_iter().flatten();
         entries
