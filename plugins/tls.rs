@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn with_certificate(t: &mut Kit) {
-        t.s.tls = Some(Tls {
+        t.s.tls = Some(Box::new(Tls {
             version: "TLSv1.3".into(),
             cipher: "TLS_AES_256_GCM_SHA384".into(),
             group: None,
@@ -191,7 +191,7 @@ mod tests {
                 verified: false,
             }),
             binding: None,
-        });
+        }));
     }
 
     #[test]

@@ -86,7 +86,7 @@ mod tests {
 
     fn kit(arguments: &str, verified: bool) -> Kit {
         let mut t = Kit::load(&DECLARATION, arguments);
-        t.s.tls = Some(Tls {
+        t.s.tls = Some(Box::new(Tls {
             version: "TLSv1.3".into(),
             cipher: "TLS_AES_256_GCM_SHA384".into(),
             group: None,
@@ -98,7 +98,7 @@ mod tests {
                 verified,
             }),
             binding: None,
-        });
+        }));
         t
     }
 

@@ -232,8 +232,8 @@ impl Generation {
         say(&self.services, level, text);
     }
 
-    /// Serves one session over any wire.
-    pub(super) fn serve_wire<E: net::Ends + 'static>(
+    /// A session over any wire.
+    pub(super) fn session<E: net::Ends + 'static>(
         &self,
         wire: PolledWire<E>,
         peer: Peer,
@@ -241,7 +241,7 @@ impl Generation {
         watch: Option<Box<dyn Watch>>,
         entry: Entry,
         number: u64,
-    ) {
+    ) -> Box<Session> {
         let longest = settings
             .limits
             .max_session_time
@@ -257,24 +257,18 @@ impl Generation {
                 .map(|(name, value)| (text(name), text(value)))
                 .collect();
         }
+        session
+    }
+
+    /// Serves a session to its end.
+    pub(super) fn converse(&self, session: Box<Session>, entry: Entry) {
         smtp::serve(session, &self.chain, entry);
     }
-}
 
-fn say(services: &Services, level: Level, text: &str) {
-    let record = Record {
-        level,
-        number: std::process::id().into(),
-        hook: None,
-        plugin: None,
-        ordered: false,
-        text: format_args!("{text}"),
-    };
-    services.log(&record, 0);
-}
-
-impl Service for Generation {
-    fn serve(&self, connection: Connection<'_>) {
+    /// Receives a client; none if there is too much to do.
+    // Not inlined: what is only needed here must not lie on the stack of each client who waits.
+    #[inline(never)]
+    fn receive(&self, connection: Connection<'_>) -> Option<(Box<Session>, Entry)> {
         let mut settings = self.settings();
         if let Some(why) = self.watch.too_much(&settings.overload) {
             self.log(Level::Notice, &format!("turned away {}: {why}", connection.peer.ip()));
@@ -282,7 +276,7 @@ impl Service for Generation {
                 // who does not take these few bytes at once goes without them
                 let _ = (&connection.stream).write(&farewell::too_busy());
             }
-            return;
+            return None;
         }
         overload::hurry(&mut settings, connection.busy, connection.children);
         let mut peer = visitor(&connection, &settings, &self.chain);
@@ -311,7 +305,27 @@ impl Service for Generation {
             true => connection.number,
             false => std::process::id().into(),
         };
-        self.serve_wire(wire, peer, settings, watch, entry, number);
+        Some((self.session(wire, peer, settings, watch, entry, number), entry))
+    }
+}
+
+fn say(services: &Services, level: Level, text: &str) {
+    let record = Record {
+        level,
+        number: std::process::id().into(),
+        hook: None,
+        plugin: None,
+        ordered: false,
+        text: format_args!("{text}"),
+    };
+    services.log(&record, 0);
+}
+
+impl Service for Generation {
+    fn serve(&self, connection: Connection<'_>) {
+        if let Some((session, entry)) = self.receive(connection) {
+            self.converse(session, entry);
+        }
     }
 
     fn console(&self) -> Option<&dyn Console> {

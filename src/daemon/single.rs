@@ -49,7 +49,8 @@ pub fn single(config: Option<&Path>, reverse_name: bool, lmtp: bool) -> ExitCode
         tls: peer.local_port == SUBMISSIONS && generation.services.tls.is_some(),
     };
     let wire = PolledWire::new(stdio, Arc::new(net::NoEnding));
-    generation.serve_wire(wire, peer, settings, None, entry, std::process::id().into());
+    let session = generation.session(wire, peer, settings, None, entry, std::process::id().into());
+    generation.converse(session, entry);
     ExitCode::SUCCESS
 }
 

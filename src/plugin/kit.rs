@@ -95,7 +95,7 @@ impl Resolver for KitDns {
 /// A plugin and a client to try it with.
 pub struct Kit {
     /// The session, to look at and to prepare.
-    pub s: Session,
+    pub s: Box<Session>,
     chain: Arc<Chain>,
     lookup: Arc<Lookup>,
     wire: MemoryWire,
@@ -320,7 +320,8 @@ impl Kit {
         self.s.envelope_from = format!("FROM:{}", sender.path());
         let params = Params::default();
         let (spool, now) = (self.s.services().spool.clone(), self.clock().now());
-        self.s.transaction = Some(Transaction::new(sender.clone(), Params::default(), &spool, now));
+        let transaction = Transaction::new(sender.clone(), Params::default(), &spool, now);
+        self.s.transaction = Some(Box::new(transaction));
         let outcome = self.ask(Event::Mail {
             sender: &sender,
             params: &params,
@@ -367,12 +368,8 @@ impl Kit {
         if self.s.transaction.is_none() {
             let spool = self.s.services().spool.clone();
             let now = self.clock().now();
-            self.s.transaction = Some(Transaction::new(
-                address("a@example.org"),
-                Params::default(),
-                &spool,
-                now,
-            ));
+            let transaction = Transaction::new(address("a@example.org"), Params::default(), &spool, now);
+            self.s.transaction = Some(Box::new(transaction));
         }
         let spool = self.s.services().spool.clone();
         let message = Message::parse(&spool, text.as_bytes());

@@ -47,19 +47,21 @@ impl Loglevel {
 }
 
 /// What one client has said and what is known of it.
+///
+/// What most clients never have is in boxes: thousands of them may be there at once.
 pub struct Session {
     /// Who it is.
     pub peer: Peer,
     /// How it greeted; none before, and none while the helo and ehlo hooks run.
     pub hello: Option<Hello>,
     /// Facts of TLS, if the connection is encrypted.
-    pub tls: Option<Tls>,
+    pub tls: Option<Box<Tls>>,
     /// Whether LMTP is spoken with it, and not SMTP.
     pub lmtp: bool,
     /// What a proxy told of the connection.
-    pub proxied: Option<Proxied>,
+    pub proxied: Option<Box<Proxied>>,
     /// What a server that passes mail on told of its client.
-    pub forwarded: Option<Forwarded>,
+    pub forwarded: Option<Box<Forwarded>>,
     /// What came of AUTH.
     pub login: Login,
     /// Whether it may send to anybody.
@@ -84,7 +86,7 @@ pub struct Session {
     /// Notes that live as long as the connection.
     pub notes: Notes,
     /// The mail transaction; none outside of one.
-    pub transaction: Option<Transaction>,
+    pub transaction: Option<Box<Transaction>>,
     /// original_string: the command line as it came.
     pub original_string: String,
     /// envelope_from: what stood behind `MAIL`.
@@ -106,8 +108,9 @@ pub struct Session {
 
 impl Session {
     /// A session that has not said anything yet.
-    pub fn new(peer: Peer, channel: Channel, services: Arc<Services>, settings: Arc<Settings>) -> Session {
-        Session {
+    #[inline(never)] // or the caller would keep room for it on its stack as long as the session lasts
+    pub fn new(peer: Peer, channel: Channel, services: Arc<Services>, settings: Arc<Settings>) -> Box<Session> {
+        Box::new(Session {
             peer,
             hello: None,
             tls: None,
@@ -136,7 +139,7 @@ impl Session {
             replies: 1,
             context: Context::default(),
             services,
-        }
+        })
     }
 
     /// The services behind the session.

@@ -42,7 +42,7 @@ pub enum Flow {
 }
 
 /// Serves a session to its end.
-pub fn serve(session: Session, chain: &Chain, entry: Entry) {
+pub fn serve(session: Box<Session>, chain: &Chain, entry: Entry) {
     Dialogue {
         chain,
         s: session,
@@ -70,7 +70,7 @@ pub fn serve(session: Session, chain: &Chain, entry: Entry) {
 /// A session and what the protocol counts about it.
 pub struct Dialogue<'a> {
     pub(super) chain: &'a Chain,
-    pub(super) s: Session,
+    pub(super) s: Box<Session>,
     line: Vec<u8>,
     /// The message that comes by BDAT.
     pub(super) parts: Option<Box<Parts>>,

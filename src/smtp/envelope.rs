@@ -89,7 +89,7 @@ impl Dialogue<'_> {
         let (spool, now) = (self.s.services().spool.clone(), self.s.services().clock.now());
         let mut transaction = Transaction::new(sender.clone(), params.clone(), &spool, now);
         transaction.options = options;
-        self.s.transaction = Some(transaction);
+        self.s.transaction = Some(Box::new(transaction));
         let decision = self.ask(Event::Mail {
             sender: &sender,
             params: &params,

@@ -70,7 +70,7 @@ impl Dialogue<'_> {
         self.s.count(Tally::Encrypted);
         self.tls_log(hook, Level::Info, format_args!("TLS setup returning"));
         self.log(Level::Info, format_args!("{}", super::trace::tls_facts(&tls)));
-        self.s.tls = Some(tls);
+        self.s.tls = Some(Box::new(tls));
         true
     }
 

@@ -83,13 +83,13 @@ impl Dialogue<'_> {
     fn take_header(&mut self, header: Header, words: bool) -> bool {
         let (by, version) = (self.s.peer.ip, header.version);
         let tls = header.tls;
-        self.s.proxied = Some(Proxied {
+        self.s.proxied = Some(Box::new(Proxied {
             by,
             version,
             authority: header.authority.clone(),
             unique_id: header.unique_id,
             tls: tls.clone(),
-        });
+        }));
         let Some((client, local)) = header.client else {
             let word = header.word;
             self.log(Level::Info, format_args!("PROXY v{version} from {by}: {word}"));
@@ -120,7 +120,7 @@ impl Dialogue<'_> {
                 Level::Info,
                 format_args!("{} (by the proxy)", super::trace::tls_facts(&tls)),
             );
-            self.s.tls = Some(tls);
+            self.s.tls = Some(Box::new(tls));
         }
         (self.s.peer.local_ip, self.s.peer.local_port) = (Some(local.ip()), local.port());
         self.stand_for(client, words)

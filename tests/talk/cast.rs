@@ -334,7 +334,7 @@ pub fn keeper(queue: Queue, takes: Extensions) -> Loaded {
 impl Plugin for Keeper {
     fn on(&self, event: &Event<'_>, s: &mut Session) -> Answer {
         if event.hook() == Hook::queue {
-            let envelope = s.transaction.as_ref().map(envelope).unwrap_or_default();
+            let envelope = s.transaction.as_deref().map(envelope).unwrap_or_default();
             let mut message = Vec::new();
             if let Some(whole) = s.message() {
                 whole.write_to(&mut message)?;

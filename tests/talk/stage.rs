@@ -96,7 +96,7 @@ pub fn session(lookup: Lookup, plugins: Vec<Loaded>, wire: Box<dyn Wire>, set: S
         lmtp: set.lmtp,
     };
     let mut session = Session::new(peer, channel, services, settings);
-    session.tls = set.tls;
+    session.tls = set.tls.map(Box::new);
     serve(session, &chain, entry);
 }
 
