@@ -38,6 +38,10 @@ impl net::Ending for Noticed {
     fn died(&self) {
         self.notice.say_last_words();
     }
+
+    fn rests(&self) {
+        prefork::give_back_stack();
+    }
 }
 
 /// What a client is told whose session dies with its process, or by a panic outside plugins.

@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -43,6 +43,8 @@ pub trait Ending: Send + Sync {
     fn last_words(&self, _socket: Option<RawFd>) {}
     /// The session has died; the client may be told.
     fn died(&self) {}
+    /// Nobody has said anything for a while: what the session does not need to wait may be given back.
+    fn rests(&self) {}
 }
 
 /// A session that nobody ends from outside.
@@ -158,6 +160,9 @@ impl Drop for Stdio {
     }
 }
 
+/// After so long a silence a session rests.
+const REST: Duration = Duration::from_secs(1);
+
 const CLIENT: Token = Token(0);
 const ENDING: Token = Token(1);
 
@@ -207,6 +212,8 @@ pub struct PolledWire<E: Ends> {
     hung_up: bool,
     /// It carries something else than text, into which nobody may write a line.
     sealed: bool,
+    /// The daemon knows that nobody says anything.
+    rests: bool,
 }
 
 impl<E: Ends> PolledWire<E> {
@@ -221,6 +228,7 @@ impl<E: Ends> PolledWire<E> {
             readable: true,
             hung_up: false,
             sealed: false,
+            rests: false,
         }
     }
 
@@ -242,10 +250,16 @@ impl<E: Ends> PolledWire<E> {
             return Ok(Some(then));
         }
         self.register(way)?;
+        let longest = until - now;
+        let wait = if self.rests { longest } else { longest.min(REST) };
         with_waiter(|waiter| {
-            match waiter.poll.poll(&mut waiter.events, Some(until - now)) {
+            match waiter.poll.poll(&mut waiter.events, Some(wait)) {
                 Err(why) if why.kind() == ErrorKind::Interrupted => return Ok(()),
                 other => other?,
+            }
+            if waiter.events.is_empty() && wait < longest {
+                self.rests = true;
+                self.ending.rests();
             }
             for event in &waiter.events {
                 if event.token() == ENDING {
@@ -309,6 +323,7 @@ impl<E: Ends> Wire for PolledWire<E> {
                 match self.ends.read(buffer) {
                     Ok(0) => return Ok(Heard::End),
                     Ok(count) => {
+                        self.rests = false;
                         self.readable = count == buffer.len();
                         return Ok(Heard::Bytes(count));
                     }

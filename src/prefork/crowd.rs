@@ -15,6 +15,7 @@ use super::board::Order;
 use super::host::{Arrival, Host};
 use super::post::MORE;
 use super::refuse::refuse;
+use super::sys;
 
 /// The stack of a session's thread; of it only the pages that are used take memory.
 const STACK: usize = 512 * 1024;
@@ -113,6 +114,7 @@ impl<'a> Crowd<'a> {
 
     /// The life of a thread.
     fn attend(&self, host: Host<'_>) {
+        sys::stack_may_shrink();
         while let Some(arrival) = self.next() {
             let place = arrival.place;
             let sound = host.serve(arrival);

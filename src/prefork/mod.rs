@@ -71,6 +71,7 @@ pub use post::{Leave, Notice, Others};
 pub use rates::{Counted, Limit, Rates};
 use seat::Grouping;
 pub use seat::{Doing, Occupant, Seat};
+pub use sys::give_back_stack;
 pub use title::title;
 pub use unix::{Caller, SocketRights};
 pub use user::home_of_server;

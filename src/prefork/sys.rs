@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::Cell as LocalCell;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,7 +17,7 @@ use std::sync::OnceLock;
 
 use nix::libc;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use nix::unistd::{ForkResult, Pid, fork as system_fork};
+use nix::unistd::{ForkResult, Pid, SysconfVar, fork as system_fork, sysconf};
 
 use super::board::{Head, Row};
 use super::counters::Cell;
@@ -210,6 +211,51 @@ pub(super) fn watch_process(pid: u32) -> io::Result<Option<OwnedFd>> {
     }
 }
 
+thread_local! {
+    /// The far end of this thread's stack; null as long as nothing of it is to be given back.
+    static STACK_END: LocalCell<*mut libc::c_void> = const { LocalCell::new(null_mut()) };
+}
+
+/// From now on [`give_back_stack`] does so on this thread, which must not be the first of the process: that one's
+/// stack has no fixed end.
+pub(super) fn stack_may_shrink() {
+    let mut about = MaybeUninit::uninit();
+    let (mut end, mut size) = (null_mut(), 0);
+    // SAFETY: the calls fill in what they are given the places of; the description is only looked at after it has been
+    // made, and done away with once.
+    unsafe {
+        if libc::pthread_getattr_np(libc::pthread_self(), about.as_mut_ptr()) != 0 {
+            return;
+        }
+        let about = about.assume_init_mut();
+        if libc::pthread_attr_getstack(about, &raw mut end, &raw mut size) == 0 {
+            STACK_END.set(end);
+        }
+        libc::pthread_attr_destroy(about);
+    }
+}
+
+/// Gives back the memory of this thread's stack that calls have used which are over. (glibc and the kernel never do
+/// as long as the thread lives.)
+#[inline(never)]
+pub fn give_back_stack() {
+    /// Room for this call, the system call, and what the compiler keeps below the stack pointer.
+    const OURS: usize = 1024;
+    let end = STACK_END.get();
+    let page = match sysconf(SysconfVar::PAGE_SIZE) {
+        Ok(Some(page)) => page as usize,
+        _ => return,
+    };
+    let here = (&raw const end).addr();
+    let unused = (here - OURS) / page * page;
+    if end.is_null() || unused <= end.addr() {
+        return;
+    }
+    // SAFETY: from the far end of this thread's stack to below all of its frames, this one included, lies nothing that
+    // anybody will read; whoever writes there again finds zeros first. No borrow points there.
+    unsafe { libc::madvise(end, unused - end.addr(), libc::MADV_DONTNEED) };
+}
+
 /// The nice value of this process, -20 (first) to 19 (last).
 pub(super) fn niceness() -> i32 {
     // SAFETY: takes two numbers and touches no memory of ours.
@@ -254,5 +300,53 @@ pub(super) fn fork_for_test(body: impl FnOnce() -> i32) -> Pid {
             // SAFETY: ends this process without running what others registered for its end.
             unsafe { libc::_exit(code) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// KiB of the mapping in which `address` lies that are in memory.
+    fn resident(address: usize) -> u64 {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in maps.lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let ends = range.map(|(start, end)| [start, end].map(|end| usize::from_str_radix(end, 16)));
+            match ends {
+                Some([Ok(start), Ok(end)]) => inside = (start..end).contains(&address),
+                _ if inside && line.starts_with("Rss:") => {
+                    return line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
+                }
+                _ => {}
+            }
+        }
+        panic!("no mapping holds {address:x}");
+    }
+
+    #[inline(never)]
+    fn goes_deep() {
+        let deep = std::hint::black_box([1u8; 200 * 1024]);
+        assert_eq!(deep[100_000], 1);
+    }
+
+    #[test]
+    fn gives_back_what_is_not_used_of_a_stack() {
+        let thread = std::thread::Builder::new().stack_size(512 * 1024);
+        let thread = thread.spawn(|| {
+            let near = std::hint::black_box([7u8; 3000]);
+            let at = (&raw const near).addr();
+            goes_deep();
+            give_back_stack();
+            assert!(resident(at) > 200, "nobody has allowed it");
+            stack_may_shrink();
+            give_back_stack();
+            assert!(resident(at) < 50, "{} KiB", resident(at));
+            goes_deep();
+            assert!(resident(at) > 200);
+            assert_eq!(std::hint::black_box(near), [7; 3000]);
+        });
+        thread.unwrap().join().unwrap();
     }
 }
