@@ -314,6 +314,7 @@ impl Master {
             deadline: None,
             killed: false,
         });
+        let news = stop.deadline.is_none();
         let deadline = stop.deadline.map_or(deadline, |stands| stands.min(deadline));
         stop.deadline = Some(deadline);
         let order = if grace.is_zero() { Order::Now } else { Order::Finish };
@@ -322,9 +323,11 @@ impl Master {
         self.end_former(if gently { Signal::SIGTERM } else { Signal::SIGINT });
         // The order comes first, so that whoever finds the listeners closed knows why.
         self.crew.order_all(order, deadline);
-        if first {
+        if news {
             let words = format!("ending; open transactions have {} s", grace.as_secs());
             log(Level::Notice, &words);
+        }
+        if first {
             self.notifier.stopping(grace + 2 * LAST_WORDS);
             self.close_listeners(log);
         }
