@@ -100,7 +100,7 @@ pub(super) fn keep_to_ourselves() {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
 }
 
-/// What a session on a thread may have open at a time: its socket and poll, those of DNS, files, a relay.
+/// What a session on a thread may have open at a time: its socket and poll, files, a relay and its poll.
 const OPEN_PER_SESSION: u64 = 8;
 
 /// Allows this process and those it forks as many descriptors as so many workers of so many sessions need. Says
