@@ -19,12 +19,15 @@ ZONES = {
 class NameServer:
     """Answers while it is entered; `resolv` is the file that sends programs to it."""
 
+    def __init__(self, zones=ZONES):
+        self.zones = zones
+
     def __enter__(self):
         folder = place.fresh("names")
-        for zone, records in ZONES.items():
+        for zone, records in self.zones.items():
             head = "$TTL 3600\n@ SOA ns.example.com. root.example.com. 1 3600 600 86400 60\n@ NS ns.example.com.\n"
             (folder / zone).write_text(head + records)
-        zones = "".join(f"zone:\n  name: {zone}\n  zonefile: {zone}\n" for zone in ZONES)
+        zones = "".join(f"zone:\n  name: {zone}\n  zonefile: {zone}\n" for zone in self.zones)
         (folder / "nsd.conf").write_text(
             f"server:\n  ip-address: {ADDRESS}\n  server-count: 1\n  username: root\n  chroot: \"\"\n  database: \"\"\n"
             f"  zonesdir: {folder}\n  pidfile: \"\"\n  xfrdfile: {folder}/xfrd\n  zonelistfile: {folder}/list\n"
