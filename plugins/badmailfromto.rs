@@ -27,7 +27,7 @@ impl BadMailFromTo {
     }
 
     fn rcpt(&self, s: &mut Session, recipient: &Address, _: &Params) -> Answer {
-        let pairs = self.pairs.of(s, FILE, read);
+        let pairs = self.pairs.of(s, FILE, read)?;
         if pairs.is_empty() || s.sender().host().is_none() || recipient.host().is_none() {
             return declined();
         }

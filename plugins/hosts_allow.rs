@@ -43,7 +43,7 @@ impl HostsAllow {
             info!(s, "fail: {sessions} connections from {ip}, at most {limit} are allowed");
             return deny_soft(format!("too many connections from {ip}, try again later"));
         }
-        let rules = self.rules.of(s, FILE, rules);
+        let rules = self.rules.of(s, FILE, rules)?;
         let Some(ruling) = rules.find(s.peer.ip) else {
             debug!(s, "pass");
             return declined();

@@ -32,12 +32,11 @@ impl RcptOk {
             info!(s, "pass: {host} is me");
             return ok();
         }
-        if self.hosts.get(s.config("rcpthosts"), Domains::read).contains(&host) {
+        if self.hosts.get(s.config("rcpthosts")?, Domains::read).contains(&host) {
             info!(s, "pass: {host} in rcpthosts");
             return ok();
         }
-        let more = s.map("morercpthosts");
-        if !more.is_empty() && with_suffixes(&host, |name| more.get(name.as_bytes()).is_some()) {
+        if any_in(&s.map("morercpthosts")?, |known| with_suffixes(&host, known))? {
             info!(s, "pass: {host} in morercpthosts");
             return ok();
         }

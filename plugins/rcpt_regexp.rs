@@ -24,7 +24,7 @@ impl RcptRegexp {
     }
 
     fn rcpt(&self, s: &mut Session, recipient: &Address, _: &Params) -> Answer {
-        let rules = self.rules.of(s, FILE, read);
+        let rules = self.rules.of(s, FILE, read)?;
         let Some(ruling) = rules.find(recipient).map_err(Failure::new)? else {
             debug!(s, "skip, no match");
             return declined();

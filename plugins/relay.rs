@@ -38,7 +38,7 @@ impl Relay {
 
     fn connect(&self, s: &mut Session) -> Answer {
         let ip = s.peer.ip;
-        if self.others.of(s, OTHERS, Hosts::read).contains(ip) {
+        if self.others.of(s, OTHERS, Hosts::read)?.contains(ip) {
             s.relay_client = false;
             s.recipient_suffix.clear();
             s.environment.remove(VARIABLE);
@@ -47,7 +47,7 @@ impl Relay {
             s.recipient_suffix.clone_from(suffix);
             s.relay_client = true;
             info!(s, "pass, enabled by env");
-        } else if self.is_listed(s) {
+        } else if self.is_listed(s)? {
             s.relay_client = true;
             info!(s, "pass, relay client match ({ip})");
         } else {
@@ -56,15 +56,15 @@ impl Relay {
         declined()
     }
 
-    fn is_listed(&self, s: &Session) -> bool {
+    fn is_listed(&self, s: &Session) -> Result<bool, Fault> {
         let ip = s.peer.ip;
-        if ip == std::net::Ipv6Addr::LOCALHOST || self.clients.of(s, CLIENTS, Hosts::read).contains(ip) {
-            return true;
+        if ip == std::net::Ipv6Addr::LOCALHOST || self.clients.of(s, CLIENTS, Hosts::read)?.contains(ip) {
+            return Ok(true);
         }
-        let map = s.map(MORE);
+        let map = s.map(MORE)?;
         match map.is_text() {
-            true => self.more.of(s, MORE, Hosts::read).contains(ip),
-            false => !map.is_empty() && any_name_of(ip, |name| map.get(name.as_bytes()).is_some()),
+            true => Ok(self.more.of(s, MORE, Hosts::read)?.contains(ip)),
+            false => any_in(&map, |known| any_name_of(ip, known)),
         }
     }
 

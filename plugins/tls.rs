@@ -112,35 +112,33 @@ impl TlsPlugin {
     }
 
     /// Lets clients relay whose certificates relay_clientcerts lists.
-    fn recognise(&self, s: &mut Session) {
+    fn recognise(&self, s: &mut Session) -> Answer {
         let Some(client) = s.tls.as_ref().and_then(|tls| tls.client.as_ref()) else {
-            return;
+            return declined();
         };
         if s.relay_client {
-            return;
+            return declined();
         }
         // none, if only a proxy has seen the certificate
         let own = fingerprint(&client.fingerprint);
         let is_own = |line: &Line| own.is_some() && fingerprint(line) == own;
-        if s.config(CERTIFICATES).iter().any(is_own) {
+        if s.config(CERTIFICATES)?.iter().any(is_own) {
             info!(s, "pass, relay client by its certificate {}", client.subject);
             s.relay_client = true;
         }
+        declined()
     }
 
     fn connect(&self, s: &mut Session) -> Answer {
-        self.recognise(s);
-        declined()
+        self.recognise(s)
     }
 
     fn ehlo(&self, s: &mut Session, _host: &str) -> Answer {
-        self.recognise(s);
-        declined()
+        self.recognise(s)
     }
 
     fn helo(&self, s: &mut Session, _host: &str) -> Answer {
-        self.recognise(s);
-        declined()
+        self.recognise(s)
     }
 }
 

@@ -9,7 +9,7 @@ plugin! {
     ///
     /// Plugins with an argument per_recipient ask for them. Where a recipient's folder has no file of the setting's
     /// name, that of config counts. The files follow the rules of those in config, `$include` among them, and are
-    /// read with the rights of the daemon.
+    /// read with the rights of the daemon. While one cannot be read the client is asked to try again.
     "user_config", UserConfig {
         /// The folder, such as /home/%u/.qpsmtpd: `%u` stands for the user, `%h` for the host, `%a` for the address.
         @1 folder: Template,
@@ -99,12 +99,16 @@ impl UserConfig {
     }
 
     /// Asks for the address as it was written, then in lower case: mailboxes rarely differ in case alone.
-    fn user_config(&self, who: &Address, name: &str) -> Option<Lines> {
-        let read = |who: &Address| self.files.read(&self.folder.fill(who)?.join(name));
-        read(who).or_else(|| {
-            let lower = who.lower();
-            (lower != *who).then(|| read(&lower)).flatten()
-        })
+    fn user_config(&self, who: &Address, name: &str) -> Told {
+        let read = |who: &Address| match self.folder.fill(who) {
+            Some(folder) => self.files.read(&folder.join(name)),
+            None => Ok(None),
+        };
+        let lower = who.lower();
+        match read(who)? {
+            None if lower != *who => Ok(read(&lower)?),
+            lines => Ok(lines),
+        }
     }
 }
 

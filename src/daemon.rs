@@ -13,6 +13,7 @@ mod seat_watch;
 mod secret;
 mod single;
 mod status;
+mod told;
 mod visitor;
 mod walls;
 

@@ -22,11 +22,11 @@ const CERTIFICATES: &str = "auth_clientcerts";
 
 impl External {
     /// As whom the client may log in, the one it is first.
-    fn users(&self, s: &Session) -> Vec<String> {
+    fn users(&self, s: &Session) -> Result<Vec<String>, Fault> {
         let Some(client) = s.tls.as_ref().and_then(|tls| tls.client.as_ref()) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        let lines = s.config(CERTIFICATES);
+        let lines = s.config(CERTIFICATES)?;
         let own = lines.iter().map(|line| entry(line)).filter(|(who, _)| is(client, who));
         let mut users: Vec<String> = own
             .flat_map(|(_, users)| users.split_ascii_whitespace().map(str::to_owned))
@@ -34,15 +34,19 @@ impl External {
         if self.addresses && client.verified {
             users.extend(client.names.iter().filter(|name| name.contains('@')).cloned());
         }
-        users
+        Ok(users)
     }
 
+    /// Also while the file cannot be read, which whoever tries then is told.
     fn offers(&self, s: &Session, _mechanism: &str) -> bool {
-        !self.users(s).is_empty()
+        self.users(s).map_or(true, |users| !users.is_empty())
     }
 
     fn auth_external(&self, s: &mut Session, with: &Credentials) -> Answer {
-        let users = self.users(s);
+        let users = match self.users(s) {
+            Ok(users) => users,
+            Err(why) => return unavailable(s, why),
+        };
         let Some(first) = users.first() else {
             info!(s, "skip: no user with this certificate");
             return declined();

@@ -78,11 +78,11 @@ impl FlatFile {
     fn offers(&self, s: &Session, mechanism: &str) -> bool {
         let mechanism = mechanism.strip_suffix("-plus").unwrap_or(mechanism);
         let choosy = CHOOSY.iter().position(|one| *one == mechanism);
-        choosy.is_none_or(|at| !self.users(s).not_for_all[at])
+        choosy.is_none_or(|at| self.users(s).map_or(true, |users| !users.not_for_all[at]))
     }
 
-    fn users(&self, s: &Session) -> Arc<Users> {
-        self.users.get(s.config("flat_auth_pw"), Users::read)
+    fn users(&self, s: &Session) -> Result<Arc<Users>, Fault> {
+        Ok(self.users.get(s.config("flat_auth_pw")?, Users::read))
     }
 
     fn check(&self, s: &mut Session, with: &Credentials) -> Answer {
@@ -90,7 +90,11 @@ impl FlatFile {
             info!(s, "skip: bad config, the user has no @");
             return declined();
         };
-        match self.users(s).words.get(&user) {
+        let users = match self.users(s) {
+            Ok(users) => users,
+            Err(why) => return unavailable(s, why),
+        };
+        match users.words.get(&user) {
             Some(word) => validate(s, Stored::of(word), with),
             None => {
                 info!(s, "skip: no such user");

@@ -24,6 +24,8 @@ plugin! {
 }
 
 const QUESTION: &str = "SELECT pw_passwd, pw_clear_passwd FROM vpopmail WHERE pw_name = ? AND pw_domain = ?";
+/// Where the database is, and as whom it is asked.
+const FILES: [&str; 3] = ["vpopmail_mysql_dsn", "vpopmail_mysql_user", "vpopmail_mysql_pass"];
 /// What the files say when they are missing.
 const DEFAULTS: [&str; 3] = ["dbi:mysql:dbname=vpopmail;host=127.0.0.1", "vpopmailuser", "vpoppasswd"];
 
@@ -45,13 +47,16 @@ impl AuthVpopmailSql {
             info!(s, "skip: the user has no domain");
             return declined();
         };
-        let dsn = self.dsn.get(s.config("vpopmail_mysql_dsn"), read);
+        let [dsn, name, password] = match FILES.map(|file| s.config(file)) {
+            [Ok(dsn), Ok(name), Ok(password)] => [dsn, name, password],
+            [Err(why), ..] | [_, Err(why), _] | [.., Err(why)] => return unavailable(s, why),
+        };
+        let dsn = self.dsn.get(dsn, read);
         let dsn = match &*dsn {
             Ok(dsn) => dsn,
             Err(why) => return unavailable(s, format_args!("vpopmail_mysql_dsn: {why}")),
         };
-        let word = |file, default: &str| {
-            let lines = s.config(file);
+        let word = |lines: &Lines, default: &str| {
             lines
                 .first()
                 .map_or_else(|| default.to_owned(), |line| line.to_string())
@@ -59,8 +64,8 @@ impl AuthVpopmailSql {
         let database = Database {
             at: dsn.at.clone(),
             name: dsn.name.clone(),
-            user: word("vpopmail_mysql_user", DEFAULTS[1]),
-            password: word("vpopmail_mysql_pass", DEFAULTS[2]),
+            user: word(&name, DEFAULTS[1]),
+            password: word(&password, DEFAULTS[2]),
         };
         let key = [local.to_lowercase(), domain.to_lowercase()];
         let wait = Duration::from_secs(self.timeout.max(1).into());

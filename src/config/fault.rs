@@ -70,6 +70,12 @@ impl Fault {
         self
     }
 
+    /// The same fault without the line, so that it prints as one line.
+    pub(super) fn without_line(mut self) -> Fault {
+        self.source_line = None;
+        self
+    }
+
     /// Whether this is an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error

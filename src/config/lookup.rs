@@ -3,6 +3,7 @@
 //! Between two refreshes an answer costs a lock and a clone, and no system call. A refresh, once at the start
 //! of a session, looks at the stamp of every path that some answer came from, and reads again only what moved.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use super::fault::Fault;
 use super::folders::folders;
-use super::lines::{Line, Lines, Place};
-use super::map::Map;
+use super::lines::{Line, Lines};
+use super::map::{FoundMap, Map};
 use super::read::{Reading, read_name};
 use super::settings::Settings;
 use super::stamp::{Seen, State, Watch, state};
@@ -36,13 +37,15 @@ pub struct Lookup {
 struct Built {
     at: u64,
     settings: Arc<Settings>,
+    /// Whether they come from files without an error.
+    sound: bool,
     faults: Arc<[Fault]>,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
     lines: BTreeMap<Box<str>, Arc<Reading>>,
-    maps: BTreeMap<Box<str>, Arc<MapEntry>>,
+    maps: BTreeMap<Box<str>, Arc<FoundMap>>,
     /// What to look at to see whether any of these has changed; none when something was added since it was made.
     watch: Option<Watch>,
 }
@@ -53,15 +56,6 @@ impl Kept {
         let lines = self.lines.values().flat_map(|reading| &reading.seen);
         lines.chain(self.maps.values().flat_map(|entry| &entry.seen))
     }
-}
-
-#[derive(Debug)]
-struct MapEntry {
-    map: Map,
-    fault: Option<Fault>,
-    seen: Vec<Seen>,
-    /// The text the map was made of, if there was no cdb.
-    text: Option<Lines>,
 }
 
 impl Lookup {
@@ -122,13 +116,7 @@ impl Lookup {
 
     /// Gives the map `name` these pairs, whatever the folders say.
     pub fn set_map(&self, name: &str, pairs: &[(&str, &str)]) {
-        let map = Map::of(pairs.iter().copied());
-        let entry = MapEntry {
-            map,
-            fault: None,
-            seen: Vec::new(),
-            text: None,
-        };
+        let entry = FoundMap::of(Map::of(pairs.iter().copied()));
         self.write().maps.insert(name.into(), Arc::new(entry));
         self.moved();
     }
@@ -136,6 +124,18 @@ impl Lookup {
     /// The lines of a file; none if it is missing. An absolute name is a path.
     pub fn lines(&self, name: &str) -> Lines {
         self.reading(name).lines.clone()
+    }
+
+    /// The lines of a file as [`Lookup::lines`] has them, if they are all that it says.
+    ///
+    /// # Errors
+    /// It is there and cannot be read, or something that it includes.
+    pub fn sound_lines(&self, name: &str) -> Result<Lines, Fault> {
+        let reading = self.reading(name);
+        match reading.error() {
+            None => Ok(reading.lines.clone()),
+            Some(fault) => Err(fault.clone().without_line()),
+        }
     }
 
     /// Whether some folder has the file, be it empty.
@@ -149,22 +149,44 @@ impl Lookup {
     }
 
     /// The map `name`: from the first `name.cdb` in the order of the folders, else from the text file `name`.
-    pub fn map(&self, name: &str) -> Map {
-        if let Some(entry) = self.read().maps.get(name) {
-            return entry.map.clone();
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn map(&self, name: &str) -> Result<Map, Fault> {
+        let entry = self.map_entry(name);
+        match (&entry.fault, &entry.text) {
+            (Some(fault), _) => Err(fault.clone()),
+            (None, Some(_)) => self.sound_lines(name).map(|_| entry.map.clone()),
+            (None, None) => Ok(entry.map.clone()),
         }
-        let entry = Arc::new(self.open_map(name));
+    }
+
+    fn map_entry(&self, name: &str) -> Arc<FoundMap> {
+        if let Some(entry) = self.read().maps.get(name) {
+            return entry.clone();
+        }
+        let entry = Arc::new(self.find_map(name, None));
         let mut kept = self.write();
         kept.watch = None;
-        kept.maps.entry(name.into()).or_insert(entry).map.clone()
+        kept.maps.entry(name.into()).or_insert(entry).clone()
     }
 
     /// Reads a file that has no name in the configuration (one per user, say) by the same rules, without keeping
     /// it; `None` if it is missing.
-    pub fn read_path(&self, path: &Path) -> Option<Lines> {
-        let path = std::path::absolute(path).ok()?;
-        let reading = read_name(&self.dirs, path.to_str()?);
-        reading.found.then_some(reading.lines)
+    ///
+    /// # Errors
+    /// It may be there and cannot be read.
+    pub fn read_path(&self, path: &Path) -> Result<Option<Lines>, Fault> {
+        let fault = |why: &str| Fault::error(format!("{}: {why}", path.display()));
+        let absolute = std::path::absolute(path).map_err(|why| fault(&why.to_string()))?;
+        let name = absolute.to_str().ok_or_else(|| fault("not UTF-8"))?;
+        let reading = read_name(&self.dirs, name);
+        // nobody knows whether it is there
+        let wrong = reading.faults.iter().find(|fault| fault.is_error() || !reading.found);
+        match wrong {
+            Some(fault) => Err(fault.clone().without_line()),
+            None => Ok(reading.found.then_some(reading.lines)),
+        }
     }
 
     /// Sees what has changed since the names were first asked for. Call it at the start of a session.
@@ -195,7 +217,7 @@ impl Lookup {
         };
         let mut moved = false;
         for (name, old) in stale {
-            let new = read_name(&self.dirs, &name);
+            let new = read_name(&self.dirs, &name).after(&old);
             moved |= self.replace(name, &old, new);
         }
         moved |= self.refresh_maps();
@@ -233,7 +255,7 @@ impl Lookup {
         faults
     }
 
-    /// The core settings, built anew only after a change.
+    /// The core settings, built anew only after a change. While a file is faulty, what held before holds.
     pub fn settings(&self) -> Arc<Settings> {
         self.built().settings
     }
@@ -246,14 +268,22 @@ impl Lookup {
         {
             return built.clone();
         }
-        let source = |name: &str| self.lines(name);
+        let all_read = Cell::new(true);
+        let source = |name: &str| {
+            let reading = self.reading(name);
+            all_read.set(all_read.get() && reading.error().is_none());
+            reading.lines.clone()
+        };
         let (settings, faults) = match &self.home {
             Some(home) => Settings::read_for(&source, Some(home)),
             None => Settings::read(&source),
         };
+        let sound = all_read.get() && !faults.iter().any(Fault::is_error);
+        let before = kept.as_ref().filter(|before| before.sound && !sound);
         let built = Built {
             at,
-            settings: Arc::new(settings),
+            settings: before.map_or_else(|| Arc::new(settings), |before| before.settings.clone()),
+            sound: sound || before.is_some(),
             faults: faults.into(),
         };
         kept.insert(built).clone()
@@ -300,8 +330,12 @@ impl Lookup {
         !equal
     }
 
+    fn find_map(&self, name: &str, old: Option<&FoundMap>) -> FoundMap {
+        FoundMap::find(&self.dirs, name, old, || self.lines(name))
+    }
+
     fn refresh_maps(&self) -> bool {
-        let entries: HashMap<Box<str>, Arc<MapEntry>> = self
+        let entries: HashMap<Box<str>, Arc<FoundMap>> = self
             .read()
             .maps
             .iter()
@@ -310,43 +344,16 @@ impl Lookup {
         let mut moved = false;
         for (name, entry) in entries {
             let text_moved = entry.text.as_ref().is_some_and(|text| !self.lines(&name).same(text));
+            let old = &entry;
             let now = if text_moved { State::Moved } else { state(&entry.seen) };
             // An unsure one is opened again as well: what changed without a trace is then read afresh.
             if now != State::Same {
-                let entry = Arc::new(self.open_map(&name));
+                let entry = Arc::new(self.find_map(&name, Some(old)));
                 self.write().maps.insert(name, entry);
                 moved |= now == State::Moved;
             }
         }
         moved
-    }
-
-    fn open_map(&self, name: &str) -> MapEntry {
-        let mut seen = Vec::new();
-        for dir in &self.dirs {
-            let look = Seen::look(dir.join(format!("{name}.cdb")));
-            let path = look.is_there().then(|| look.path().to_owned());
-            seen.push(look);
-            if let Some(path) = path {
-                let (map, fault) = match Map::open(&path) {
-                    Ok(map) => (map, None),
-                    Err(fault) => (Map::default(), Some(fault.at(Place::of_file(&path)))),
-                };
-                return MapEntry {
-                    map,
-                    fault,
-                    seen,
-                    text: None,
-                };
-            }
-        }
-        let text = self.lines(name);
-        MapEntry {
-            map: Map::of_lines(&text),
-            fault: None,
-            seen,
-            text: Some(text),
-        }
     }
 
     fn moved(&self) {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Formatter};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cdb::Cdb;
 use super::fault::Fault;
 use super::lines::{Lines, Place};
+use super::stamp::Seen;
 
 /// A map from keys to values. A clone shares it.
 #[derive(Clone, Default)]
@@ -31,13 +32,16 @@ impl Default for Source {
 }
 
 impl Map {
-    /// The value of `key`, compared byte by byte. A damaged file answers `None` and is noted as a fault.
-    pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+    /// The value of `key`, compared byte by byte.
+    ///
+    /// # Errors
+    /// The file is damaged, or was exchanged under our hands.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
         match &*self.0 {
-            Source::Lines(pairs) | Source::Pairs(pairs) => pairs.get(key).map(|value| value.to_vec()),
-            Source::Cdb { cdb, damaged, .. } => cdb.get(key).unwrap_or_else(|_| {
+            Source::Lines(pairs) | Source::Pairs(pairs) => Ok(pairs.get(key).map(|value| value.to_vec())),
+            Source::Cdb { cdb, file, damaged } => cdb.get(key).map_err(|why| {
                 damaged.store(true, Ordering::Relaxed);
-                None
+                Fault::error(format!("cannot read: {why}")).at(Place::of_file(file))
             }),
         }
     }
@@ -102,6 +106,63 @@ impl Map {
     }
 }
 
+/// A map that was looked for in the folders of the configuration.
+#[derive(Debug)]
+pub(super) struct FoundMap {
+    pub(super) map: Map,
+    pub(super) fault: Option<Fault>,
+    /// What was looked at.
+    pub(super) seen: Vec<Seen>,
+    /// The database, be it one that cannot be read.
+    cdb: Option<PathBuf>,
+    /// The text the map was made of, if there was no cdb.
+    pub(super) text: Option<Lines>,
+}
+
+impl FoundMap {
+    /// A map that comes from no file.
+    pub(super) fn of(map: Map) -> FoundMap {
+        FoundMap {
+            map,
+            fault: None,
+            seen: Vec::new(),
+            cdb: None,
+            text: None,
+        }
+    }
+
+    /// Looks for `name.cdb` in the folders, and else takes the text. What was a database stays one though nobody can
+    /// look at it any more.
+    pub(super) fn find(dirs: &[PathBuf], name: &str, old: Option<&FoundMap>, text: impl FnOnce() -> Lines) -> FoundMap {
+        let was = old.and_then(|old| old.cdb.as_deref());
+        let mut seen = Vec::new();
+        for dir in dirs {
+            let path = dir.join(format!("{name}.cdb"));
+            let look = Seen::look(path.clone());
+            let is_database = look.is_there() || (look.is_hidden() && was == Some(&*path));
+            seen.push(look);
+            if is_database {
+                let (map, fault) = match Map::open(&path) {
+                    Ok(map) => (map, None),
+                    Err(fault) => (Map::default(), Some(fault)),
+                };
+                return FoundMap {
+                    fault,
+                    seen,
+                    cdb: Some(path),
+                    ..FoundMap::of(map)
+                };
+            }
+        }
+        let text = text();
+        FoundMap {
+            seen,
+            text: Some(text.clone()),
+            ..FoundMap::of(Map::of_lines(&text))
+        }
+    }
+}
+
 impl Debug for Map {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &*self.0 {
@@ -118,9 +179,9 @@ mod tests {
     #[test]
     fn lines_are_keys_in_lower_case_and_values() {
         let map = Map::of_lines(&Lines::of("m", ["Example.COM", "a  one two ", "a again"]));
-        assert_eq!(map.get(b"example.com"), Some(Vec::new()));
-        assert_eq!(map.get(b"a"), Some(b"one two".to_vec()));
-        assert_eq!(map.get(b"Example.COM"), None);
+        assert_eq!(map.get(b"example.com"), Ok(Some(Vec::new())));
+        assert_eq!(map.get(b"a"), Ok(Some(b"one two".to_vec())));
+        assert_eq!(map.get(b"Example.COM"), Ok(None));
         assert!(!map.is_empty());
         assert!(Map::default().is_empty());
     }
@@ -133,14 +194,14 @@ mod tests {
         writer.add(b"key", b"value").expect("room");
         writer.finish().expect("written");
         let map = Map::open(&path).expect("sound");
-        assert_eq!(map.get(b"key"), Some(b"value".to_vec()));
+        assert_eq!(map.get(b"key"), Ok(Some(b"value".to_vec())));
         assert_eq!(map.fault(), None);
         std::fs::OpenOptions::new()
             .write(true)
             .open(&path)
             .and_then(|file| file.set_len(2050))
             .expect("cut");
-        assert_eq!(map.get(b"key"), None);
+        assert!(map.get(b"key").is_err());
         let fault = map.fault().expect("a fault");
         assert_eq!(
             fault.to_string(),

@@ -8,9 +8,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::fault::Fault;
+use super::fault::{Fault, Severity};
 use super::lines::{Line, Lines, Place};
-use super::stamp::{Seen, Stamp};
+use super::stamp::{Seen, Stamp, is_absence};
 use super::text;
 
 /// Largest file that is read, in bytes.
@@ -32,6 +32,32 @@ pub(super) struct Reading {
     pub(super) lines: Lines,
     pub(super) faults: Vec<Fault>,
     pub(super) seen: Vec<Seen>,
+    /// Where the file was, when it could be looked for last.
+    pub(super) path: Option<PathBuf>,
+    /// The folders that could not be looked into.
+    pub(super) shut: Vec<PathBuf>,
+}
+
+impl Reading {
+    /// Why the lines are not what is meant: something could not be read.
+    pub(super) fn error(&self) -> Option<&Fault> {
+        self.faults.iter().find(|fault| fault.is_error())
+    }
+
+    /// The reading that comes after `old`. What was found is not gone because its folder cannot be looked into any more.
+    pub(super) fn after(mut self, old: &Reading) -> Reading {
+        let folder = old.path.as_deref().and_then(Path::parent);
+        if !self.found
+            && let Some(folder) = folder.filter(|folder| self.shut.iter().any(|shut| shut == folder))
+        {
+            let place = Place::of_file(folder);
+            let is_of_folder = |fault: &&mut Fault| fault.place.as_ref() == Some(&place);
+            let told = self.faults.iter_mut().filter(is_of_folder);
+            told.for_each(|fault| fault.severity = Severity::Error);
+            self.path.clone_from(&old.path);
+        }
+        self
+    }
 }
 
 /// Reads `name` from the first of `dirs` that has it. An absolute name is a path.
@@ -41,8 +67,9 @@ pub(super) fn read_name(dirs: &[PathBuf], name: &str) -> Reading {
         ..Reader::default()
     };
     let found = reader.find(Path::new(name), |meta| !meta.is_dir());
-    if let Some((path, meta)) = &found {
-        reader.file(path, meta, None);
+    match &found {
+        Some((path, meta)) => reader.file(path, meta, None),
+        None => reader.tell_of_folders(),
     }
     // Doubling includes look at the same paths over and over.
     reader.seen.sort_by(|a, b| a.path().cmp(b.path()));
@@ -52,6 +79,8 @@ pub(super) fn read_name(dirs: &[PathBuf], name: &str) -> Reading {
         lines: reader.lines.into_iter().collect(),
         faults: reader.faults,
         seen: reader.seen,
+        path: found.map(|(path, _)| path),
+        shut: reader.shut,
     }
 }
 
@@ -64,6 +93,7 @@ struct Reader<'a> {
     /// The files being read, outermost first: identity and name.
     open: Vec<((u64, u64), Arc<Path>)>,
     total: u64,
+    shut: Vec<PathBuf>,
 }
 
 impl Reader<'_> {
@@ -76,24 +106,31 @@ impl Reader<'_> {
         };
         for path in candidates {
             let meta = fs::metadata(&path);
-            self.note(&path, meta.as_ref().ok());
+            self.seen.push(Seen::new(path.clone(), &meta));
             match meta {
                 Ok(meta) if fits(&meta) => return Some((path, meta)),
                 Ok(_) => {}
                 Err(error) if is_absence(&error) => {}
+                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => self.fault(unreadable(&path, &error)),
                 // The folder may not be searched: the next one counts, as if it were not there.
                 Err(error) => {
                     let dir = path.parent().unwrap_or(&path);
                     let fault = Fault::warning(format!("cannot look into this folder: {error}"));
                     self.fault(fault.at(Place::of_file(dir)));
+                    self.shut.push(dir.to_owned());
                 }
             }
         }
         None
     }
 
-    fn note(&mut self, path: &Path, meta: Option<&Metadata>) {
-        self.seen.push(Seen::new(path.to_owned(), meta.map(Stamp::of)));
+    /// A folder where a file is looked for is no file that is missing.
+    fn tell_of_folders(&mut self) {
+        let there = self.seen.iter().filter(|look| look.is_there());
+        let folders: Vec<PathBuf> = there.map(|look| look.path().to_owned()).collect();
+        for folder in folders {
+            self.fault(unreadable(&folder, &io::ErrorKind::IsADirectory.into()));
+        }
     }
 
     /// Adds the lines of one file; `from` is the include line that asked for it.
@@ -182,12 +219,12 @@ impl Reader<'_> {
         };
         for name in names {
             let path = found.join(name);
-            let Ok(meta) = fs::metadata(&path) else {
-                continue;
-            };
-            if meta.is_file() {
-                self.note(&path, Some(&meta));
-                self.file(&path, &meta, Some(line));
+            let look = fs::metadata(&path);
+            if let Ok(meta) = &look
+                && meta.is_file()
+            {
+                self.seen.push(Seen::new(path.clone(), &look));
+                self.file(&path, meta, Some(line));
             }
         }
     }
@@ -211,10 +248,6 @@ fn names_in(dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     }
     names.sort();
     Ok(names)
-}
-
-fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Fault {

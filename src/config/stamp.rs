@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,11 +28,6 @@ impl Stamp {
         }
     }
 
-    /// The state of `path` now; `None` if it is not there or cannot be looked at.
-    pub(super) fn now(path: &Path) -> Option<Stamp> {
-        fs::metadata(path).ok().map(|meta| Stamp::of(&meta))
-    }
-
     /// Whether a change after this stamp was taken is sure to move the stamp. File times tick coarsely: what
     /// changed within the last second may change again without a trace. Only the time of change counts: the
     /// time of modification can be set to any value, also to one in the future.
@@ -53,20 +49,32 @@ impl Stamp {
 pub(super) struct Seen {
     path: PathBuf,
     stamp: Option<Stamp>,
+    /// Nobody knows what is there: it cannot be looked at.
+    hidden: bool,
     settled: bool,
 }
 
 impl Seen {
     /// Looks at `path`.
     pub(super) fn look(path: PathBuf) -> Seen {
-        let stamp = Stamp::now(&path);
-        Seen::new(path, stamp)
+        let meta = fs::metadata(&path);
+        Seen::new(path, &meta)
     }
 
-    /// A path that was just found to have this stamp.
-    pub(super) fn new(path: PathBuf, stamp: Option<Stamp>) -> Seen {
-        let settled = stamp.is_none_or(|stamp| stamp.settled());
-        Seen { path, stamp, settled }
+    /// A path that was just looked at.
+    pub(super) fn new(path: PathBuf, meta: &io::Result<Metadata>) -> Seen {
+        let (stamp, hidden) = looked(meta);
+        Seen {
+            path,
+            stamp,
+            hidden,
+            settled: stamp.is_none_or(|stamp| stamp.settled()),
+        }
+    }
+
+    /// Whether something may be there and cannot be looked at.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.hidden
     }
 
     pub(super) fn is_there(&self) -> bool {
@@ -88,7 +96,8 @@ impl Seen {
 
     /// Compares with the state now. One `stat`.
     pub(super) fn state(&self) -> State {
-        if Stamp::now(&self.path) != self.stamp {
+        let (stamp, hidden) = looked(&fs::metadata(&self.path));
+        if (stamp, hidden) != (self.stamp, self.hidden) {
             State::Moved
         } else if self.settled {
             State::Same
@@ -96,6 +105,20 @@ impl Seen {
             State::Unsure
         }
     }
+}
+
+/// The stamp of what is there, and whether nobody knows.
+fn looked(meta: &io::Result<Metadata>) -> (Option<Stamp>, bool) {
+    match meta {
+        Ok(meta) => (Some(Stamp::of(meta)), false),
+        Err(error) => (None, !is_absence(error)),
+    }
+}
+
+/// Whether an error says that there is nothing.
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | InvalidFilename)
 }
 
 /// How a path compares with what was seen there before.

@@ -1,5 +1,6 @@
 //! A generation: one loaded configuration with its plugins, and how it serves a connection.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use super::gauge::Gauge;
 use super::meter::SharedMeter;
 use super::overload;
 use super::seat_watch::SeatWatch;
+use super::told::Told;
 use super::visitor::visitor;
 use super::walls::Walls;
 
@@ -38,6 +40,8 @@ pub(super) struct Generation {
     reverse_name: bool,
     walls: Walls,
     watch: overload::Watch,
+    /// The faults of the configuration that have been told.
+    told: Told,
     gauge: Option<Arc<Gauge>>,
     clerk: Option<Clerk>,
     voice: Voice,
@@ -123,6 +127,7 @@ impl Recipe {
             meter: self.meter.clone(),
             usual: level,
         });
+        let told = Told::of(&faults, &services.lookup);
         let generation = Generation {
             clerk,
             voice: self.voice.clone(),
@@ -133,6 +138,7 @@ impl Recipe {
             reverse_name: self.reverse_name,
             walls: self.walls,
             watch: overload::Watch::default(),
+            told,
             gauge: self.gauge.clone(),
             doors: Vec::new(),
         };
@@ -216,15 +222,36 @@ impl Generation {
 
     /// The settings for a session that begins now: what is on disk now, or what config hooks say.
     pub(super) fn settings(&self) -> Arc<Settings> {
-        self.services.lookup.refresh();
+        let lookup = &self.services.lookup;
+        lookup.refresh();
+        for fault in self.told.news(lookup) {
+            let level = if fault.is_error() { Level::Error } else { Level::Warn };
+            self.log(level, &fault.headline());
+        }
         let settings = match self.chain.has_config() {
-            true => Arc::new(Settings::read(&|name| self.services.config(name)).0),
-            false => self.services.lookup.settings(),
+            true => self.hooked_settings().unwrap_or_else(|| lookup.settings()),
+            false => lookup.settings(),
         };
         if self.loglevel.is_none() {
             self.services.log.set_threshold(settings.loglevel);
         }
         settings
+    }
+
+    /// The settings as config hooks say; none, which is logged, if they are not sound.
+    fn hooked_settings(&self) -> Option<Arc<Settings>> {
+        let failed = Cell::new(false);
+        let source = |name: &str| {
+            let lines = self.services.config(name);
+            failed.set(failed.get() || lines.is_err());
+            lines.unwrap_or_default()
+        };
+        let (settings, faults) = Settings::read(&source);
+        for fault in faults.iter().filter(|fault| fault.is_error()) {
+            self.log(Level::Error, &fault.headline());
+            failed.set(true);
+        }
+        (!failed.get()).then(|| Arc::new(settings))
     }
 
     /// Logs in the name of the process.

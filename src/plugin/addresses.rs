@@ -140,13 +140,13 @@ impl AddressFiles {
     /// The text of the first line that fits; empty if it has none.
     ///
     /// # Errors
-    /// A pattern took too long.
+    /// A file cannot be read, or a pattern took too long.
     pub fn find(&self, s: &Session, names: [&str; 2], address: &Address) -> Result<Option<Box<str>>, Failure> {
-        let list = self.list.of(s, names[0], AddressTexts::read);
+        let list = self.list.of(s, names[0], AddressTexts::read)?;
         if let Some(text) = list.find(address).map_err(Failure::new)? {
             return Ok(Some(text.clone()));
         }
-        let patterns = self.patterns.of(s, names[1], AddressTexts::read_patterns);
+        let patterns = self.patterns.of(s, names[1], AddressTexts::read_patterns)?;
         Ok(patterns.find(address).map_err(Failure::new)?.cloned())
     }
 }

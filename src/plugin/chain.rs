@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Aside, Decision, Event, Failure, Hook, Needs, OnError, Plugin, Programs};
-use crate::config::{Line, Lines};
+use crate::config::{Fault, Line, Lines};
 use crate::log::{Level, Record};
 use crate::mail::{Address, Extensions};
 use crate::session::services::SideHooks;
@@ -308,11 +308,11 @@ impl SideHooks for Chain {
         self.serves(Hook::config)
     }
 
-    fn config(&self, name: &str) -> Option<Lines> {
+    fn config(&self, name: &str) -> Result<Option<Lines>, Fault> {
         self.aside(Hook::config, &Aside::Config { name })
     }
 
-    fn user_config(&self, who: &Address, name: &str) -> Option<Lines> {
+    fn user_config(&self, who: &Address, name: &str) -> Result<Option<Lines>, Fault> {
         self.aside(Hook::user_config, &Aside::UserConfig { who, name })
     }
 
@@ -324,25 +324,33 @@ impl SideHooks for Chain {
         for loaded in self.takers(Hook::logging) {
             // a logging plugin never logs its own lines
             if record.plugin != Some(&loaded.log_name) {
-                loaded.side(&Aside::Logging { record });
+                let _ = loaded.side(&Aside::Logging { record });
             }
         }
     }
 }
 
 impl Chain {
-    fn aside(&self, hook: Hook, aside: &Aside<'_>) -> Option<Lines> {
-        self.takers(hook).find_map(|loaded| loaded.side(aside))
+    fn aside(&self, hook: Hook, aside: &Aside<'_>) -> Result<Option<Lines>, Fault> {
+        for loaded in self.takers(hook) {
+            match loaded.side(aside) {
+                Ok(None) => {}
+                Err(_) if loaded.on_error == OnError::Skip => {}
+                answer => return answer,
+            }
+        }
+        Ok(None)
     }
 }
 
 impl Loaded {
-    /// Asks a hook without a session; a panic only reaches stderr (catalogue 1.2).
-    fn side(&self, aside: &Aside<'_>) -> Option<Lines> {
+    /// Asks a hook without a session; a failure is told on stderr (catalogue 1.2).
+    fn side(&self, aside: &Aside<'_>) -> Result<Option<Lines>, Fault> {
         let answer = catch_unwind(AssertUnwindSafe(|| self.plugin.aside(aside)));
-        answer.unwrap_or_else(|panic| {
-            eprintln!("FATAL PLUGIN ERROR [{}]: {}", self.log_name, panic_words(&*panic));
-            None
+        let answer = answer.unwrap_or_else(|panic| Err(Failure::new(panic_words(&*panic))));
+        answer.map_err(|failure| {
+            eprintln!("FATAL PLUGIN ERROR [{}]: {failure}", self.log_name);
+            Fault::error(format!("{}: {failure}", self.log_name))
         })
     }
 }

@@ -51,7 +51,10 @@ pub struct Files(Lookup);
 
 impl Files {
     /// The lines of a file as it is now; none if it is missing.
-    pub fn read(&self, path: &std::path::Path) -> Option<Lines> {
+    ///
+    /// # Errors
+    /// It may be there and cannot be read.
+    pub fn read(&self, path: &std::path::Path) -> Result<Option<Lines>, Fault> {
         self.0.read_path(path)
     }
 }

@@ -8,7 +8,7 @@ use crate::log::Record;
 use crate::mail::{Address, Extensions, Params};
 use crate::session::{Session, Verdict};
 
-use super::{Answer, Credentials};
+use super::{Answer, Credentials, Failure};
 
 macro_rules! hooks {
     ($($(#[$doc:meta])* $variant:ident $name:ident $kind:ident;)*) => {
@@ -306,6 +306,9 @@ pub enum Aside<'a> {
     Logging { record: &'a Record<'a> },
 }
 
+/// The lines of a setting, if a plugin knows them; an error if it should, and cannot tell.
+pub type Told = Result<Option<Lines>, Failure>;
+
 /// What a plugin needs of the machine while sessions are served; everything else is out of its reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
@@ -338,8 +341,8 @@ pub trait Plugin: Send + Sync {
     fn on(&self, event: &Event<'_>, s: &mut Session) -> Answer;
 
     /// Answers a question asked without a session.
-    fn aside(&self, _aside: &Aside<'_>) -> Option<Lines> {
-        None
+    fn aside(&self, _aside: &Aside<'_>) -> Told {
+        Ok(None)
     }
 
     /// The highest level of records a logging plugin takes.

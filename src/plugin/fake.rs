@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Alias, Answer, ArgSpec, Aside, Chain, Declaration, Event, Hook, Loaded, OnError, Plugin, Register};
+use super::{Alias, Answer, ArgSpec, Aside, Chain, Declaration, Event, Hook, Loaded, OnError, Plugin, Register, Told};
 use crate::config::{Fault, Line, Lines, Lookup};
 use crate::log::Level;
 use crate::session::Session;
@@ -23,8 +23,8 @@ impl Plugin for Fake {
         (self.act)(event, s)
     }
 
-    fn aside(&self, aside: &Aside<'_>) -> Option<Lines> {
-        (self.besides)(aside)
+    fn aside(&self, aside: &Aside<'_>) -> Told {
+        Ok((self.besides)(aside))
     }
 
     fn logs_up_to(&self) -> Level {

@@ -418,7 +418,7 @@ impl Kit {
 
     /// What the hook user_config gives for an address.
     pub fn user_config(&self, who: &str, name: &str) -> Lines {
-        self.s.user_config(&address(who), name)
+        self.s.user_config(&address(who), name).expect("known")
     }
 }
 

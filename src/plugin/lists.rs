@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::{Answer, answer};
-use crate::config::Lines;
+use crate::config::{Fault, Lines, Map};
 use crate::mail::ascii_domain;
 use crate::session::Verdict;
 
@@ -88,6 +88,26 @@ pub(super) fn ascii_entry(entry: &str) -> String {
 /// Calls `known` with a domain and every `.suffix` of it, the longest first, until it says yes.
 pub fn with_suffixes(domain: &str, mut known: impl FnMut(&str) -> bool) -> bool {
     known(domain) || domain.match_indices('.').any(|(at, _)| known(&domain[at..]))
+}
+
+/// Whether a map has any of the keys that `walk` asks for one after the other, as [`with_suffixes`] does.
+///
+/// # Errors
+/// The map is damaged.
+pub fn any_in(map: &Map, walk: impl FnOnce(&mut dyn FnMut(&str) -> bool) -> bool) -> Result<bool, Fault> {
+    let mut wrong = None;
+    let found = !map.is_empty()
+        && walk(&mut |key| match map.get(key.as_bytes()) {
+            Ok(value) => value.is_some(),
+            Err(why) => {
+                wrong = Some(why);
+                true
+            }
+        });
+    match wrong {
+        None => Ok(found),
+        Some(why) => Err(why),
+    }
 }
 
 /// The text in lower case; a copy only if that changes it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::lint::lint;
 use super::{Chain, Declaration, Loaded, Loading, Word, words};
-use crate::config::{Fault, Line, Lookup, nearest};
+use crate::config::{Fault, Kind, Line, Lookup, nearest, setting};
 
 /// An old name of a plugin.
 pub struct Alias {
@@ -112,6 +112,13 @@ pub fn load_line(line: &Line, lookup: &Lookup, register: &Register, faults: &mut
     });
     let words: Vec<Word> = brought.chain(words).collect();
     let arguments = words.iter().map(|word| word.text.clone()).collect();
+    // what cannot be read is seen before anybody is served, and workers have from birth what can
+    for file in declaration.files {
+        match setting(file).map(|setting| setting.kind) {
+            Some(Kind::Map) => drop(lookup.map(file)),
+            _ => drop(lookup.lines(file)),
+        }
+    }
     let mut loading = Loading::new(name.text.clone(), line.clone(), words, lookup);
     let plugin = (declaration.load)(&mut loading);
     let (loglevel, on_error) = (loading.loglevel, loading.on_error.unwrap_or_default());

@@ -101,10 +101,10 @@ macro_rules! plugin {
                 $($crate::plugin!(@on $hook self event s);)*
                 $crate::plugin::declined()
             }
-            fn aside(&self, aside: &$crate::plugin::Aside<'_>) -> Option<$crate::plugin::Lines> {
+            fn aside(&self, aside: &$crate::plugin::Aside<'_>) -> $crate::plugin::Told {
                 let _ = aside;
                 $($crate::plugin!(@aside $hook self aside);)*
-                None
+                Ok(None)
             }
             $($($crate::plugin!(@method $extra);)*)?
         }
@@ -160,7 +160,7 @@ macro_rules! plugin {
         if let $crate::plugin::Aside::UserConfig { who, name } = $a { return $me.user_config(who, name); }
     };
     (@aside logging $me:ident $a:ident) => {
-        if let $crate::plugin::Aside::Logging { record } = $a { $me.logging(record); return None; }
+        if let $crate::plugin::Aside::Logging { record } = $a { $me.logging(record); return Ok(None); }
     };
     (@aside $other:ident $me:ident $a:ident) => {};
 

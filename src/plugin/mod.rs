@@ -52,7 +52,7 @@ pub use scram::{ScramHash, ScramKeys};
 pub use tools::*;
 pub use whole::OfFile;
 
-pub use crate::config::{Line, Lines, Map, host_name};
+pub use crate::config::{Fault, Line, Lines, Map, host_name};
 pub use crate::log::{Harmless, Level, Record, Sink, Stderr};
 pub use crate::mail::PathLine;
 pub use crate::mail::body::is_full;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Loading;
-use crate::config::{Line, Lines};
+use crate::config::{Fault, Line, Lines};
 use crate::session::Session;
 use crate::warning;
 
@@ -99,10 +99,13 @@ impl<T> Cached<T> {
     }
 
     /// What is made of a setting as it is now; what is wrong with new lines is logged once.
-    pub fn of(&self, s: &Session, setting: &str, make: MakeOf<T>) -> Arc<T> {
-        self.get(s.config(setting), |lines| {
+    ///
+    /// # Errors
+    /// What the setting says is not known.
+    pub fn of(&self, s: &Session, setting: &str, make: MakeOf<T>) -> Result<Arc<T>, Fault> {
+        Ok(self.get(s.config(setting)?, |lines| {
             make(lines, &mut |line, why| warning!(s, "{}: {why}", line.place))
-        })
+        }))
     }
 }
 

@@ -26,6 +26,11 @@ impl<T> OfFile<T> {
     pub fn read(&self, path: &Path, make: fn(&str) -> Result<T, String>) -> Result<Arc<T>, String> {
         let wrong = |why: String| format!("{}: {why}", path.display());
         let mut text = String::new();
+        // opening a pipe would wait for its other end
+        let meta = std::fs::metadata(path).map_err(|why| wrong(why.to_string()))?;
+        if !meta.is_file() {
+            return Err(wrong("not a regular file".to_owned()));
+        }
         let file = File::open(path).map_err(|why| wrong(why.to_string()))?;
         let read = file.take(LARGEST + 1).read_to_string(&mut text);
         read.map_err(|why| wrong(why.to_string()))?;

@@ -10,7 +10,7 @@ use super::channel::{Channel, Pending};
 use super::remote::{Lost, Remote, Target};
 use super::services::Services;
 use super::{Forwarded, Hello, Karma, Login, Mark, Naughty, Notes, Peer, Proxied, Tls, Transaction, Watch};
-use crate::config::{Lines, Map, Settings};
+use crate::config::{Fault, Lines, Map, Settings};
 use crate::log::{Level, Record};
 use crate::mail::{Address, Header, Message, Reply, Status};
 
@@ -148,17 +148,26 @@ impl Session {
     }
 
     /// The lines of a setting (catalogue 2.1).
-    pub fn config(&self, name: &str) -> Lines {
+    ///
+    /// # Errors
+    /// What it says is not known, for a file cannot be read; this is not the same as an empty one.
+    pub fn config(&self, name: &str) -> Result<Lines, Fault> {
         self.services.config(name)
     }
 
     /// The lines of a setting as they hold for one address (catalogue 2.7).
-    pub fn user_config(&self, who: &Address, name: &str) -> Lines {
+    ///
+    /// # Errors
+    /// What they say is not known.
+    pub fn user_config(&self, who: &Address, name: &str) -> Result<Lines, Fault> {
         self.services.user_config(who, name)
     }
 
     /// A map: a cdb file or a text file in its stead (catalogue 2.3).
-    pub fn map(&self, name: &str) -> Map {
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn map(&self, name: &str) -> Result<Map, Fault> {
         self.services.lookup.map(name)
     }
 

@@ -10,7 +10,7 @@ use super::remote::Dial;
 use super::stores::Stores;
 use super::tls::Encrypt;
 use super::trust::Tlsa;
-use crate::config::{Lines, Lookup, Rate};
+use crate::config::{Fault, Lines, Lookup, Rate};
 use crate::log::{Builtin, Level, Record};
 use crate::mail::{Address, Spool};
 
@@ -107,9 +107,15 @@ pub trait SideHooks: Send + Sync {
     /// Whether any plugin serves the hook config.
     fn has_config(&self) -> bool;
     /// Hook config: the lines of a setting, if a plugin knows them.
-    fn config(&self, name: &str) -> Option<Lines>;
+    ///
+    /// # Errors
+    /// A plugin that was asked has failed.
+    fn config(&self, name: &str) -> Result<Option<Lines>, Fault>;
     /// Hook user_config: the lines of a setting for one address.
-    fn user_config(&self, who: &Address, name: &str) -> Option<Lines>;
+    ///
+    /// # Errors
+    /// A plugin that was asked has failed.
+    fn user_config(&self, who: &Address, name: &str) -> Result<Option<Lines>, Fault>;
     /// The highest level a logging plugin wants; none if no logging plugin is loaded.
     fn logs_up_to(&self) -> Option<Level>;
     /// Hook logging.
@@ -171,18 +177,27 @@ pub struct Services {
 
 impl Services {
     /// A setting: hooks config first, then the files (catalogue 2.1).
-    pub fn config(&self, name: &str) -> Lines {
+    ///
+    /// # Errors
+    /// What it says is not known: a file cannot be read, or a plugin has failed.
+    pub fn config(&self, name: &str) -> Result<Lines, Fault> {
         if self.hooks.has_config()
-            && let Some(lines) = self.hooks.config(name)
+            && let Some(lines) = self.hooks.config(name)?
         {
-            return lines;
+            return Ok(lines);
         }
-        self.lookup.lines(name)
+        self.lookup.sound_lines(name)
     }
 
     /// A setting for one address: hooks user_config first, then as for everybody (catalogue 2.7).
-    pub fn user_config(&self, who: &Address, name: &str) -> Lines {
-        self.hooks.user_config(who, name).unwrap_or_else(|| self.config(name))
+    ///
+    /// # Errors
+    /// What it says is not known.
+    pub fn user_config(&self, who: &Address, name: &str) -> Result<Lines, Fault> {
+        match self.hooks.user_config(who, name)? {
+            Some(lines) => Ok(lines),
+            None => self.config(name),
+        }
     }
 
     /// Whether a record of this level would go anywhere, if it comes from the plugin at the hook of this mark, or from

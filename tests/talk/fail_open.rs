@@ -4,44 +4,18 @@
 //! The register is walked through, so that a plugin that is new is in it, and must say in `outside` what it asks.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use qpsmtpd::config::{Fault, Lines, Lookup};
-use qpsmtpd::plugin::{
-    Answer, Event, Extensions, Failure, Hook, Loaded, OnError, Plugin, Session, declined, load_line,
-};
+use qpsmtpd::plugin::{Answer, Event, Extensions, Failure, Hook, OnError, Plugin, Session, declined, load_line};
 use qpsmtpd::plugins::REGISTER;
-use qpsmtpd::session::wire::{Heard, Wire};
 
-use super::cast::{self, Queue, loaded};
+use super::caller::talk;
+use super::cast::{self, loaded};
 use super::outside::{Break, Never, OUTSIDE, Outside};
-use super::stage::{self, Set};
-
-/// What a client of these tests says; a message when it is told to go ahead.
-const SAYS: [&str; 17] = [
-    "HELO x",
-    "EHLO x",
-    "NOOP",
-    "VRFY x",
-    "HELP",
-    "FOO",
-    "AUTH CRAM-MD5",
-    "eEBleGFtcGxlLmNvbSAwMTIz",
-    "AUTH LOGIN",
-    "eEBleGFtcGxlLmNvbQ==",
-    "cHc=",
-    "AUTH PLAIN AHhAZXhhbXBsZS5jb20AcHc=",
-    "MAIL FROM:<a@b.example>",
-    "RCPT TO:<x@example.com>",
-    "DATA",
-    "RSET",
-    "QUIT",
-];
 
 /// The hooks at which a failure must keep the message out.
 const KEEPS_OUT: [Hook; 12] = [
@@ -60,105 +34,8 @@ const KEEPS_OUT: [Hook; 12] = [
 ];
 
 /// The hooks that this client does not come to. The first three are asked without a session and decide nothing; a
-/// worker asks the fourth; the others belong to exchanges that tests of their own have.
-const ELSEWHERE: [Hook; 7] = [
-    Hook::logging,
-    Hook::config,
-    Hook::user_config,
-    Hook::post_fork,
-    Hook::auth_scram,
-    Hook::auth_token,
-    Hook::auth_external,
-];
-
-/// Speaks line by line and keeps what it hears.
-#[derive(Clone, Default)]
-struct Caller(Arc<Mutex<Heart>>);
-
-#[derive(Default)]
-struct Heart {
-    said: usize,
-    heard: Vec<u8>,
-    /// Where the last reply begins.
-    last: usize,
-    rest: Vec<u8>,
-    replies: Vec<(String, String)>,
-}
-
-impl Heart {
-    fn next(&mut self) -> Option<String> {
-        let reply = String::from_utf8_lossy(&self.heard[self.last..]).into_owned();
-        self.last = self.heard.len();
-        let asked = self.said.checked_sub(1).map_or("", |at| SAYS[at]);
-        self.replies.push((asked.to_owned(), reply.clone()));
-        if reply.starts_with("354") {
-            return Some("Subject: x\r\n\r\nText.\r\n.\r\n".to_owned());
-        }
-        let line = SAYS.get(self.said)?;
-        self.said += 1;
-        Some(format!("{line}\r\n"))
-    }
-}
-
-impl Wire for Caller {
-    fn read(&mut self, buffer: &mut [u8], _: Instant, _: bool) -> io::Result<Heard> {
-        let mut heart = self.0.lock().expect("lock");
-        if heart.rest.is_empty() {
-            match heart.next() {
-                Some(words) => heart.rest = words.into_bytes(),
-                None => return Ok(Heard::End),
-            }
-        }
-        let count = buffer.len().min(heart.rest.len());
-        buffer[..count].copy_from_slice(&heart.rest[..count]);
-        heart.rest.drain(..count);
-        Ok(Heard::Bytes(count))
-    }
-
-    fn write(&mut self, bytes: &[u8], _: Instant) -> io::Result<()> {
-        self.0.lock().expect("lock").heard.extend_from_slice(bytes);
-        Ok(())
-    }
-}
-
-/// What a session came to.
-struct Seen {
-    /// What was said, and what was heard then.
-    replies: Vec<(String, String)>,
-    log: Vec<String>,
-    queued: usize,
-}
-
-fn talk(lookup: Lookup, plugins: impl FnOnce(&Queue) -> Vec<Loaded>) -> Seen {
-    let (caller, queue, set) = (Caller::default(), Queue::default(), Set::default());
-    for (name, value) in [("me", "mx.example.org"), ("max_errors", "0"), ("auth_delay", "0")] {
-        lookup.set(name, &[value]);
-    }
-    let log = set.log.clone();
-    let plugins = plugins(&queue);
-    stage::session(lookup, plugins, Box::new(caller.clone()), set);
-    let mut heart = caller.0.lock().expect("lock");
-    let queued = queue.lock().expect("lock").len();
-    heart.next();
-    Seen {
-        replies: std::mem::take(&mut heart.replies),
-        log: log.lines(),
-        queued,
-    }
-}
-
-impl Seen {
-    /// Whether something that was said so was answered so.
-    fn answered(&self, said: &str, code: &str) -> bool {
-        let mut replies = self.replies.iter();
-        replies.any(|(asked, reply)| asked.starts_with(said) && reply.starts_with(code))
-    }
-
-    /// Whether any answer says so; for messages, whose answers come after 354.
-    fn heard(&self, code: &str) -> bool {
-        self.replies.iter().any(|(_, reply)| reply.starts_with(code))
-    }
-}
+/// worker asks the fourth.
+const ELSEWHERE: [Hook; 4] = [Hook::logging, Hook::config, Hook::user_config, Hook::post_fork];
 
 /// Fails at one hook in place of a plugin.
 struct Failing {
@@ -198,7 +75,7 @@ fn a_plugin_that_fails_is_told_of_and_keeps_the_message_out() {
                     panics,
                     calls: calls.clone(),
                 };
-                let seen = talk(Lookup::in_memory(), |queue| {
+                let seen = talk(Arc::new(Lookup::in_memory()), None, |queue| {
                     // a logging plugin would keep for itself what is told here
                     let mut hooks = plugin.hooks.to_vec();
                     hooks.retain(|hook| *hook != Hook::logging);
@@ -277,7 +154,7 @@ impl Break {
             return assert!(is_told, "{line}: {faults:?}");
         };
         let log_name = plugin.log_name.clone();
-        let seen = talk(lookup, |_| match self.never {
+        let seen = talk(Arc::new(lookup), None, |_| match self.never {
             Never::Queued => vec![cast::scripted("rcpt OK").expect("a line"), plugin],
             _ => vec![plugin],
         });

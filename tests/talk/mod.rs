@@ -1,5 +1,6 @@
 //! What the tests of whole sessions share: conversation files, the wire that plays them, plugins for tests.
 
+pub mod caller;
 pub mod cast;
 pub mod fail_open;
 pub mod logins;
@@ -12,4 +13,5 @@ pub mod properties;
 pub mod resources;
 pub mod script;
 pub mod servers;
+pub mod spoilt;
 pub mod stage;

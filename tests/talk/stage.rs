@@ -68,11 +68,11 @@ impl Meter for Counter {
 }
 
 /// Runs a session of `plugins` over `wire`.
-pub fn session(lookup: Lookup, plugins: Vec<Loaded>, wire: Box<dyn Wire>, set: Set) {
-    let chain = Arc::new(Chain::new(plugins));
+pub fn session(lookup: impl Into<Arc<Lookup>>, plugins: Vec<Loaded>, wire: Box<dyn Wire>, set: Set) {
+    let (chain, lookup) = (Arc::new(Chain::new(plugins)), lookup.into());
     let settings = lookup.settings();
     let services = Arc::new(Services {
-        lookup: Arc::new(lookup),
+        lookup,
         clock: set.clock,
         dns: Arc::new(KitDns::default()),
         dial: Arc::new(set.dial),

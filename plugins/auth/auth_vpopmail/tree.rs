@@ -37,6 +37,7 @@ impl Tree<'_> {
         let line = match database(&folder.join("vpasswd.cdb"))? {
             Some(map) => map
                 .get(local.as_bytes())
+                .map_err(|fault| fault.to_string())?
                 .map(|value| String::from_utf8_lossy(&value).into_owned()),
             None => {
                 let text = text(&folder.join("vpasswd"))?;
@@ -53,6 +54,7 @@ impl Tree<'_> {
     fn folder(&self, domain: &str) -> Result<Option<PathBuf>, String> {
         if let Some(map) = database(&self.0.join("cdb"))? {
             let value = map.get(format!("!{domain}-").as_bytes());
+            let value = value.map_err(|fault| fault.to_string())?;
             let home = |value: Vec<u8>| {
                 Some(PathBuf::from(
                     String::from_utf8_lossy(value.split(|b| *b == 0).nth(3)?).as_ref(),
@@ -103,6 +105,7 @@ fn database(path: &Path) -> Result<Option<Map>, String> {
 
 fn text(path: &Path) -> Result<String, String> {
     let read = || match fs::metadata(path)?.len() {
+        _ if !fs::metadata(path)?.is_file() => Err(std::io::Error::other("not a regular file")),
         length if length > MOST => Err(std::io::Error::other("too large, a database is needed")),
         _ => Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned()),
     };

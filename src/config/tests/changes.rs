@@ -174,38 +174,80 @@ fn what_comes_into_settled_folders_is_seen() {
         "2",
         "a folder that was not there"
     );
-    assert!(site.lookup.map("m").is_empty());
+    assert!(site.lookup.map("m").expect("sound").is_empty());
     site.lookup.refresh();
     site.cdb("a/m.cdb", "k");
     assert!(site.refresh_moves());
-    assert!(site.lookup.map("m").get(b"k").is_some());
+    assert!(site.lookup.map("m").expect("sound").get(b"k").expect("sound").is_some());
 }
 
 #[test]
 fn a_cdb_wins_over_text_and_the_first_folder_over_others() {
     let site = Site::with(&[("a/m", "Text.example\n")]);
-    assert!(site.lookup.map("m").get(b"text.example").is_some());
+    assert!(
+        site.lookup
+            .map("m")
+            .expect("sound")
+            .get(b"text.example")
+            .expect("sound")
+            .is_some()
+    );
     site.cdb("b/m.cdb", "b.example");
     assert!(site.refresh_moves());
-    assert!(site.lookup.map("m").get(b"b.example").is_some());
-    assert!(site.lookup.map("m").get(b"text.example").is_none());
+    assert!(
+        site.lookup
+            .map("m")
+            .expect("sound")
+            .get(b"b.example")
+            .expect("sound")
+            .is_some()
+    );
+    assert!(
+        site.lookup
+            .map("m")
+            .expect("sound")
+            .get(b"text.example")
+            .expect("sound")
+            .is_none()
+    );
     site.cdb("a/m.cdb", "a.example");
     assert!(site.refresh_moves());
-    assert!(site.lookup.map("m").get(b"a.example").is_some());
+    assert!(
+        site.lookup
+            .map("m")
+            .expect("sound")
+            .get(b"a.example")
+            .expect("sound")
+            .is_some()
+    );
     assert!(!site.refresh_moves());
     fs::remove_file(site.path("a/m.cdb")).expect("removed");
     fs::remove_file(site.path("b/m.cdb")).expect("removed");
     assert!(site.refresh_moves());
     site.write("a/m", "new.example");
-    assert!(site.lookup.map("m").get(b"text.example").is_some());
+    assert!(
+        site.lookup
+            .map("m")
+            .expect("sound")
+            .get(b"text.example")
+            .expect("sound")
+            .is_some()
+    );
     assert!(site.refresh_moves());
-    assert!(site.lookup.map("m").get(b"new.example").is_some());
+    assert!(
+        site.lookup
+            .map("m")
+            .expect("sound")
+            .get(b"new.example")
+            .expect("sound")
+            .is_some()
+    );
 }
 
 #[test]
-fn a_damaged_cdb_is_empty_and_a_fault() {
+fn a_damaged_cdb_is_a_fault() {
     let site = Site::with(&[("a/m.cdb", "no database"), ("b/m", "x")]);
-    assert!(site.lookup.map("m").is_empty());
+    assert!(site.lookup.map("m").is_err());
     let faults = site.lookup.faults();
     assert_eq!(faults.len(), 1);
     assert!(
@@ -215,7 +257,7 @@ fn a_damaged_cdb_is_empty_and_a_fault() {
     );
     site.cdb("a/m.cdb", "k");
     site.lookup.refresh();
-    assert!(site.lookup.map("m").get(b"k").is_some());
+    assert!(site.lookup.map("m").expect("sound").get(b"k").expect("sound").is_some());
     assert_eq!(site.lookup.faults(), []);
 }
 
@@ -228,13 +270,89 @@ fn settings_are_built_once_per_change() {
     assert!(Arc::ptr_eq(&first, &site.lookup.settings()));
     site.write("a/databytes", "20x");
     site.lookup.refresh();
-    assert_eq!(site.lookup.settings().databytes, 0);
+    assert_eq!(site.lookup.settings().databytes, 10, "what held before");
     let fault = site.lookup.faults().remove(0).to_string();
     let told = format!(
         "{}:1:1: '20x' is no whole number\n    20x\n    ^~~",
         site.path("a/databytes").display()
     );
     assert_eq!(fault, told);
+    site.write("a/databytes", "30");
+    site.lookup.refresh();
+    assert_eq!(site.lookup.settings().databytes, 30);
+    assert_eq!(site.lookup.faults(), []);
+}
+
+/// The headlines of what is wrong with a name.
+fn error_of(site: &Site, name: &str) -> String {
+    let root = format!("{}/", site.root.path().display());
+    let fault = site.lookup.sound_lines(name).expect_err("cannot be read");
+    fault.to_string().replace(&root, "")
+}
+
+#[test]
+fn what_cannot_be_read_any_more_is_not_empty() {
+    let site = Site::with(&[
+        ("a/x", "1"),
+        ("a/y", "$include part"),
+        ("a/part", "2"),
+        ("a/databytes", "10"),
+    ]);
+    for name in ["x", "y"] {
+        assert!(site.lookup.sound_lines(name).is_ok_and(|lines| lines.len() == 1));
+    }
+    assert_eq!(site.lookup.settings().databytes, 10);
+    for name in ["x", "part", "databytes"] {
+        fs::remove_file(site.path("a").join(name)).expect("removed");
+        fs::create_dir(site.path("a").join(name)).expect("a folder");
+    }
+    assert!(site.refresh_moves());
+    assert_eq!(error_of(&site, "x"), "a/x: cannot read: is a directory");
+    assert_eq!(error_of(&site, "databytes"), "a/databytes: cannot read: is a directory");
+    assert_eq!(site.lookup.settings().databytes, 10, "what held before");
+    // a folder that is included is one of files
+    assert!(site.lookup.sound_lines("y").is_ok_and(|lines| lines.is_empty()));
+    // the next folder has it
+    site.write("b/x", "3");
+    assert!(site.refresh_moves());
+    assert_eq!(site.now("x"), "3");
+    let large = fs::File::create(site.path("b/x")).expect("a file");
+    large.set_len((16 << 20) + 1).expect("a size");
+    assert!(site.refresh_moves());
+    assert_eq!(error_of(&site, "x"), "b/x: cannot read: too large");
+}
+
+#[test]
+fn a_database_that_cannot_be_read_any_more_is_not_empty() {
+    let site = Site::with(&[]);
+    site.cdb("a/m.cdb", "k");
+    assert!(
+        site.lookup
+            .map("m")
+            .expect("sound")
+            .get(b"k")
+            .is_ok_and(|value| value.is_some())
+    );
+    // nobody can look at what a link to itself leads to
+    fs::remove_file(site.path("a/m.cdb")).expect("removed");
+    symlink("m.cdb", site.path("a/m.cdb")).expect("a link");
+    assert!(site.refresh_moves());
+    assert!(site.lookup.map("m").is_err());
+    fs::remove_file(site.path("a/m.cdb")).expect("removed");
+    assert!(site.refresh_moves());
+    assert!(site.lookup.map("m").is_ok_and(|map| map.is_empty()), "it is gone");
+}
+
+#[test]
+fn what_nobody_can_look_at_is_not_missing() {
+    let site = Site::with(&[("a/x", "1")]);
+    assert_eq!(site.now("x"), "1");
+    fs::remove_file(site.path("a/x")).expect("removed");
+    symlink("x", site.path("a/x")).expect("a link");
+    assert!(site.refresh_moves());
+    assert!(error_of(&site, "x").starts_with("a/x: cannot read: "));
+    let long = "x".repeat(300);
+    assert!(site.lookup.sound_lines(&long).is_ok_and(|lines| lines.is_empty()));
 }
 
 #[test]
@@ -246,11 +364,28 @@ fn memory_needs_no_folders() {
     lookup.set("morercpthosts", &["one.example"]);
     assert_eq!(lookup.first("me").as_deref(), Some("mail.example.com"));
     assert_eq!(lookup.settings().me, "mail.example.com");
-    assert!(lookup.map("morercpthosts").get(b"one.example").is_some());
+    assert!(
+        lookup
+            .map("morercpthosts")
+            .expect("sound")
+            .get(b"one.example")
+            .expect("sound")
+            .is_some()
+    );
     lookup.set("morercpthosts", &["two.example"]);
-    assert!(lookup.map("morercpthosts").get(b"two.example").is_some());
+    assert!(
+        lookup
+            .map("morercpthosts")
+            .expect("sound")
+            .get(b"two.example")
+            .expect("sound")
+            .is_some()
+    );
     lookup.set_map("morercpthosts", &[("three.example", "x")]);
-    assert_eq!(lookup.map("morercpthosts").get(b"three.example"), Some(b"x".to_vec()));
+    assert_eq!(
+        lookup.map("morercpthosts").expect("sound").get(b"three.example"),
+        Ok(Some(b"x".to_vec()))
+    );
     lookup.refresh();
     assert_eq!(lookup.first("me").as_deref(), Some("mail.example.com"));
 }
@@ -258,9 +393,13 @@ fn memory_needs_no_folders() {
 #[test]
 fn files_without_a_name_are_read_by_the_same_rules() {
     let site = Site::with(&[("a/users", "# none\n x \n$include y"), ("b/y", "y")]);
-    let lines = site.lookup.read_path(&site.path("a/users")).expect("there");
+    let lines = site
+        .lookup
+        .read_path(&site.path("a/users"))
+        .expect("sound")
+        .expect("there");
     assert_eq!(lines.iter().map(|line| &*line.text).collect::<Vec<_>>(), ["x", "y"]);
-    assert_eq!(site.lookup.read_path(&site.path("a/nobody")), None);
+    assert_eq!(site.lookup.read_path(&site.path("a/nobody")), Ok(None));
 }
 
 #[test]

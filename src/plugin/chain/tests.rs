@@ -325,7 +325,10 @@ fn the_first_config_hook_that_knows_a_setting_answers() {
         })
     };
     let plugins = vec![
-        fake::aside("broken", &[Hook::config], Level::Debug, |_| panic!("config")),
+        Loaded {
+            on_error: OnError::Skip,
+            ..fake::aside("broken", &[Hook::config], Level::Debug, |_| panic!("config"))
+        },
         knows("a", &[Hook::config], "a.example"),
         knows("b", &[Hook::config], "b.example"),
         knows("c", &[Hook::user_config], "c.example"),
@@ -334,13 +337,25 @@ fn the_first_config_hook_that_knows_a_setting_answers() {
     t.config("me", &["file.example"]);
     t.config("none", &["file.example"]);
     t.config("other", &["file.example"]);
-    let texts = |lines: Lines| lines.iter().map(|line| line.text.to_string()).collect::<Vec<_>>();
-    assert_eq!(texts(t.s.config("me")), ["a.example"]);
-    assert_eq!(texts(t.s.config("other")), ["file.example"]);
+    let texts = |lines: &Lines| lines.iter().map(|line| line.text.to_string()).collect::<Vec<_>>();
+    assert_eq!(t.s.config("me").as_ref().map(texts), Ok(vec!["a.example".to_owned()]));
+    assert_eq!(
+        t.s.config("other").as_ref().map(texts),
+        Ok(vec!["file.example".to_owned()])
+    );
     // an empty answer is an answer
-    assert!(t.s.config("none").is_empty());
-    assert_eq!(texts(t.user_config("u@example.com", "me")), ["c.example"]);
-    assert_eq!(texts(t.user_config("u@example.com", "other")), ["file.example"]);
+    assert_eq!(t.s.config("none"), Ok(Lines::empty()));
+    assert_eq!(texts(&t.user_config("u@example.com", "me")), ["c.example"]);
+    assert_eq!(texts(&t.user_config("u@example.com", "other")), ["file.example"]);
+}
+
+#[test]
+fn a_setting_is_unknown_if_whom_it_is_asked_of_fails() {
+    let broken = || fake::aside("broken", &[Hook::config], Level::Debug, |_| panic!("config"));
+    let mut t = kit(vec![broken()]);
+    t.config("me", &["file.example"]);
+    let why = t.s.config("me").expect_err("a failure").to_string();
+    assert_eq!(why, "broken: panic: config");
 }
 
 #[test]
