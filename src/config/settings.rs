@@ -129,6 +129,8 @@ pub struct Limits {
     pub max_errors: usize,
     /// Most unknown commands.
     pub max_unknown_commands: usize,
+    /// Most commands that bring no mail.
+    pub max_idle_commands: usize,
     /// Most logins that fail.
     pub max_auth_failures: usize,
     /// Most transactions.
@@ -231,6 +233,7 @@ impl Limits {
             maxrcpts: limit("maxrcpts"),
             max_errors: limit("max_errors"),
             max_unknown_commands: limit("max_unknown_commands"),
+            max_idle_commands: limit("max_idle_commands"),
             max_auth_failures: limit("max_auth_failures"),
             max_transactions: limit("max_transactions"),
             max_session_time: match values.number("max_session_time") {

@@ -181,6 +181,8 @@ pub const TABLE: &[Setting] = table! {
         "How many commands may be answered by 5xx, since a message was last accepted, before the session ends with 421; 0 means any number.";
     "max_unknown_commands", COUNT, "10", "4":
         "How many unknown commands of a session are borne before it ends with 421; 0 means any number.";
+    "max_idle_commands", COUNT, "100", "1000":
+        "How many commands that bring no mail (NOOP, RSET, VRFY, HELP, greetings, empty BDAT) are borne, since a message was last accepted, before the session ends with 421; 0 means any number.";
     "max_auth_failures", COUNT, "5", "3":
         "How many logins of a session may fail before it ends with 421; 0 means any number.";
     "auth_delay", Seconds { min: 0, max: 60 }, "1", "2":

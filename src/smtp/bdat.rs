@@ -45,6 +45,7 @@ impl Dialogue<'_> {
             return flow.unwrap_or_else(|| self.say(refused));
         }
         self.code = 0;
+        self.idle += usize::from(part.size == 0 && !part.last);
         self.s.show(Stage::Data);
         self.s.channel.set_busy(true);
         self.s.channel.set_patience(self.s.settings.timeout);

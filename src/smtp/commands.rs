@@ -35,6 +35,8 @@ struct Rule {
     waits: bool,
     /// It has no argument (RFC 5321 4.1.1).
     bare: bool,
+    /// It brings no mail, and who says it over and over keeps the server busy for nothing.
+    idle: bool,
     run: fn(&mut Dialogue<'_>, &str) -> Flow,
 }
 
@@ -44,6 +46,7 @@ const fn rule(verb: Verb, needs: Needs, run: fn(&mut Dialogue<'_>, &str) -> Flow
         needs,
         waits: false,
         bare: false,
+        idle: false,
         run,
     }
 }
@@ -56,21 +59,31 @@ impl Rule {
     const fn bare(self) -> Rule {
         Rule { bare: true, ..self }
     }
+
+    const fn idle(self) -> Rule {
+        Rule { idle: true, ..self }
+    }
 }
 
 static RULES: [Rule; 23] = [
-    rule(Verb::Ehlo, Needs::Nothing, |d, rest| d.hello(HelloKind::Ehlo, rest)).waits(),
-    rule(Verb::Helo, Needs::Nothing, |d, rest| d.hello(HelloKind::Helo, rest)).waits(),
-    rule(Verb::Lhlo, Needs::Nothing, |d, rest| d.hello(HelloKind::Ehlo, rest)).waits(),
+    rule(Verb::Ehlo, Needs::Nothing, |d, rest| d.hello(HelloKind::Ehlo, rest))
+        .waits()
+        .idle(),
+    rule(Verb::Helo, Needs::Nothing, |d, rest| d.hello(HelloKind::Helo, rest))
+        .waits()
+        .idle(),
+    rule(Verb::Lhlo, Needs::Nothing, |d, rest| d.hello(HelloKind::Ehlo, rest))
+        .waits()
+        .idle(),
     rule(Verb::Mail, Needs::Hello, |d, rest| d.mail(rest)),
     rule(Verb::Rcpt, Needs::Sender, |d, rest| d.rcpt(rest)),
     rule(Verb::Data, Needs::Recipient, |d, _| d.data()).waits().bare(),
     // what it lacks is told when its bytes have been read
     rule(Verb::Bdat, Needs::Nothing, |d, rest| d.bdat(rest)),
-    rule(Verb::Rset, Needs::Nothing, |d, _| d.rset()).bare(),
-    rule(Verb::Noop, Needs::Nothing, |d, rest| d.noop(rest)),
-    rule(Verb::Vrfy, Needs::Nothing, |d, rest| d.vrfy(rest)),
-    rule(Verb::Help, Needs::Nothing, |d, rest| d.help(rest)),
+    rule(Verb::Rset, Needs::Nothing, |d, _| d.rset()).bare().idle(),
+    rule(Verb::Noop, Needs::Nothing, |d, rest| d.noop(rest)).idle(),
+    rule(Verb::Vrfy, Needs::Nothing, |d, rest| d.vrfy(rest)).idle(),
+    rule(Verb::Help, Needs::Nothing, |d, rest| d.help(rest)).idle(),
     rule(Verb::StartTls, Needs::Nothing, |d, rest| d.starttls(rest)).waits(),
     rule(Verb::Auth, Needs::Nothing, |d, rest| d.auth(rest)).waits(),
     rule(Verb::Xclient, Needs::Nothing, |d, rest| d.xclient(rest)).waits(),
@@ -104,6 +117,7 @@ pub fn run(d: &mut Dialogue<'_>, command: &Command<'_>) -> Flow {
             _ => d.unrecognized(command),
         };
     };
+    d.idle += usize::from(rule.idle);
     if let Some(flow) = d.out_of_turn(rule.waits) {
         return flow;
     }

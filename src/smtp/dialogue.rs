@@ -48,6 +48,7 @@ pub fn serve(session: Box<Session>, chain: &Chain, entry: Entry) {
         s: session,
         line: Vec::new(),
         errors: 0,
+        idle: 0,
         parts: None,
         utf8: false,
         talked: false,
@@ -80,6 +81,8 @@ pub struct Dialogue<'a> {
     pub(super) talked: bool,
     /// Commands answered by 5xx since a message was last accepted.
     pub(super) errors: usize,
+    /// Commands that bring no mail, since a message was last accepted.
+    pub(super) idle: usize,
     /// The last command was answered by 5xx.
     refused: bool,
     /// The code of the last reply.
@@ -173,6 +176,19 @@ impl Dialogue<'_> {
                     format_args!("too many errors, limit max_errors {}", limits.max_errors),
                 );
                 self.say(say(421, (7, 0), "too many errors, closing connection"));
+                return Flow::Close;
+            }
+            if self.idle > limits.max_idle_commands {
+                let most = limits.max_idle_commands;
+                self.log(
+                    Level::Notice,
+                    format_args!("too many commands without a message, limit max_idle_commands {most}"),
+                );
+                self.say(say(
+                    421,
+                    (7, 0),
+                    "too many commands without a message, closing connection",
+                ));
                 return Flow::Close;
             }
             self.s.channel.relieve();
