@@ -7,6 +7,7 @@
 mod client;
 mod exhausted;
 mod faults;
+mod holders;
 mod matrix;
 mod next;
 mod place;

@@ -4,25 +4,30 @@
 //! has been sent away.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Client, Daemon, Site};
 use crate::process::PATIENCE;
 
 /// How long a slow client waits from one piece to the next.
-const PACE: Duration = Duration::from_millis(150);
+pub const PACE: Duration = Duration::from_millis(150);
 
 /// A slow client, connected and greeted.
-struct Slow {
-    stream: TcpStream,
-    heard: String,
+pub struct Slow {
+    pub stream: TcpStream,
+    pub heard: String,
 }
 
 impl Slow {
     /// Connects, says the lines, one reply after the other, and is slow from then on.
-    fn after(daemon: &Daemon, lines: &[&str]) -> Slow {
-        let stream = TcpStream::connect(daemon.addresses[0]).expect("connect");
+    pub fn after(daemon: &Daemon, lines: &[&str]) -> Slow {
+        Slow::at(daemon.addresses[0], lines)
+    }
+
+    /// The same, at this address.
+    pub fn at(address: SocketAddr, lines: &[&str]) -> Slow {
+        let stream = TcpStream::connect(address).expect("connect");
         let mut slow = Slow {
             stream,
             heard: String::new(),
@@ -36,7 +41,9 @@ impl Slow {
         }
         let last = slow.heard.lines().last().unwrap_or_default();
         assert!(
-            ["220 ", "250 ", "354 "].iter().any(|code| last.starts_with(code)),
+            ["220 ", "250 ", "334 ", "354 "]
+                .iter()
+                .any(|code| last.starts_with(code)),
             "{last}"
         );
         slow.stream.set_read_timeout(Some(PACE)).expect("time-out");
@@ -54,7 +61,7 @@ impl Slow {
     }
 
     /// Sends the pieces again and again, and listens in between, until the server has had enough; what was heard.
-    fn trickle(mut self, pieces: &[&[u8]]) -> String {
+    pub fn trickle(mut self, pieces: &[&[u8]]) -> String {
         let deadline = Instant::now() + PATIENCE;
         for piece in pieces.iter().cycle() {
             assert!(Instant::now() < deadline, "still served: {:?}", self.heard);
@@ -73,7 +80,7 @@ impl Slow {
     }
 
     /// Sends as fast as it goes and never listens, until the server has had enough.
-    fn deaf(mut self, line: &[u8]) {
+    pub fn deaf(mut self, line: &[u8]) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             assert!(Instant::now() < deadline, "still served");
@@ -100,7 +107,7 @@ fn daemon(workers: usize, config: &[(&str, &str)]) -> Daemon {
     Daemon::serve(site, &[&options[..], &[&workers]].concat())
 }
 
-const MESSAGE: [&str; 4] = [
+pub const MESSAGE: [&str; 4] = [
     "EHLO x.example.net",
     "MAIL FROM:<a@example.net>",
     "RCPT TO:<user@example.com>",
@@ -111,7 +118,7 @@ const MESSAGE: [&str; 4] = [
 const HANDSHAKE: [&[u8]; 4] = [b"\x16", b"\x03", b"\x01\x02", b"\x00"];
 
 /// While all of these hold the workers somebody else comes, and is served.
-fn next_is_served(daemon: &Daemon) {
+pub fn next_is_served(daemon: &Daemon) {
     let mut next = Client::connect(daemon.addresses[0]);
     assert_eq!(next.reply().0, 220);
     assert_eq!(next.message("after the slow"), 250);
@@ -120,7 +127,9 @@ fn next_is_served(daemon: &Daemon) {
 
 #[test]
 fn who_says_nothing_whole_is_sent_away() {
-    let daemon = daemon(5, &[("timeoutsmtpd", "1"), ("timeout", "1")]);
+    // the deaf one says more of them than that limit bears
+    let limits = [("timeoutsmtpd", "1"), ("timeout", "1"), ("max_idle_commands", "0")];
+    let daemon = daemon(5, &limits);
     let slow = |lines: &[&str]| Slow::after(&daemon, lines);
     std::thread::scope(|scope| {
         let byte_by_byte = slow(&[]);
