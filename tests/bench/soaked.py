@@ -7,10 +7,9 @@ import re
 import shutil
 import subprocess
 
-import measure
+import client
 import place
 import servers
-import traffic
 
 PLUGINS = [
     "hosts_allow", "connection_time", "quit_fortune", "earlytalker wait 0", "tls {folder}/cert.pem {folder}/key.pem",
@@ -21,10 +20,10 @@ PLUGINS = [
 ]
 SETTINGS = {
     "rcpthosts": "example.com\nmap.example.com",
-    "relayclients": "\n".join(f"198.18.0.{n}" for n in traffic.RELAYS),
-    "proxy_networks": "\n".join(f"198.18.0.{n}" for n in traffic.PROXIES),
-    "xclient_networks": "\n".join(f"198.18.0.{n}" for n in traffic.UPSTREAMS),
-    "xforward_networks": "\n".join(f"198.18.0.{n}" for n in traffic.UPSTREAMS),
+    "relayclients": "\n".join(f"198.18.0.{n}" for n in client.RELAYS),
+    "proxy_networks": "\n".join(f"198.18.0.{n}" for n in client.PROXIES),
+    "xclient_networks": "\n".join(f"198.18.0.{n}" for n in client.UPSTREAMS),
+    "xforward_networks": "\n".join(f"198.18.0.{n}" for n in client.UPSTREAMS),
     # smtp-source gives up when it is put off
     "rate_exempt": "192.0.2.7",
     "map": "\n".join(f"joe{n}@map.example.com OK" for n in range(100)),
@@ -40,13 +39,13 @@ TROUBLE = re.compile(r"error|panic|fail(ed|ure)\b", re.I)
 
 def zones():
     """What the name server knows of the clients: some have names, some have none, some have names that are not theirs."""
-    reverse = {n: f"{n} PTR c{n}.clients.example.net." for n in traffic.NAMED if n % 7}
-    forward = {n: f"c{n} A 198.18.0.{n if n % 10 else 255}" for n in traffic.NAMED}
+    reverse = {n: f"{n} PTR c{n}.clients.example.net." for n in client.NAMED if n % 7}
+    forward = {n: f"c{n} A 198.18.0.{n if n % 10 else 255}" for n in client.NAMED}
     return {
         "0.18.198.in-addr.arpa": "\n".join(reverse.values()) + "\n",
         "clients.example.net": "@ A 127.0.0.1\n" + "\n".join([*forward.values(), *(
-            f"b{n} A {traffic.BEHIND}.{n}" for n in traffic.HIDDEN if n % 3)]) + "\n",
-        "113.0.203.in-addr.arpa": "\n".join(f"{n} PTR b{n}.clients.example.net." for n in traffic.HIDDEN if n % 3) + "\n",
+            f"b{n} A {client.BEHIND}.{n}" for n in client.HIDDEN if n % 3)]) + "\n",
+        "113.0.203.in-addr.arpa": "\n".join(f"{n} PTR b{n}.clients.example.net." for n in client.HIDDEN if n % 3) + "\n",
     }
 
 

@@ -37,7 +37,8 @@ def of_kind(kind, key):
 
 VALUES = {
     "pss": lambda row: row["pss"], "pss_master": of_kind("master", "pss"), "pss_workers": of_kind("worker", "pss"),
-    "anon_master": of_kind("master", "anon"), "anon_workers": of_kind("worker", "anon"), "fds": lambda row: sum(kind["fds"] for kind in row["kinds"].values()),
+    "anon_master": of_kind("master", "anon"), "anon_workers": of_kind("worker", "anon"),
+    "fds": lambda row: sum(kind["fds"] for kind in row["kinds"].values()),
 }
 
 
