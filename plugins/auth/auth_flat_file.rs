@@ -27,19 +27,25 @@ const CHOOSY: [&str; 3] = ["cram-md5", "scram-sha-1", "scram-sha-256"];
 struct Users {
     /// What is stored of each.
     words: HashMap<String, String>,
+    /// Hides who is not among them.
+    decoy: Decoy,
     /// Which of the choosy mechanisms some of them cannot use.
     not_for_all: [bool; 3],
 }
 
 impl Users {
     fn read(lines: &Lines) -> Users {
-        let mut users = Users::default();
+        let mut users = Users {
+            decoy: Decoy::none(),
+            ..Users::default()
+        };
         let pair = |line: &Line| line.split_once(':').map(|(user, word)| (key(user), word.to_owned()));
         for (user, word) in lines.iter().filter_map(pair) {
             let Some(user) = user else { continue };
             for (at, mechanism) in CHOOSY.iter().enumerate() {
                 users.not_for_all[at] |= !Stored::of(&word).serves(mechanism);
             }
+            users.decoy.consider(&word);
             users.words.insert(user, word);
         }
         users
@@ -94,13 +100,14 @@ impl FlatFile {
             Ok(users) => users,
             Err(why) => return unavailable(s, why),
         };
-        match users.words.get(&user) {
-            Some(word) => validate(s, Stored::of(word), with),
+        let known = match users.words.get(&user) {
+            Some(word) => Known::Word(word),
             None => {
                 info!(s, "skip: no such user");
-                declined()
+                Known::Nobody(declined)
             }
-        }
+        };
+        validate_evenly(s, known, with, &users.decoy)
     }
 }
 
@@ -142,6 +149,22 @@ mod tests {
                 .iter()
                 .all(|line| !line.contains("pass:word") && !line.contains("Hello"))
         );
+    }
+
+    #[test]
+    fn who_is_not_there_takes_as_long_as_who_is() {
+        let mut t = kit();
+        for (user, password, times) in [
+            ("hash@example.com", "x", 1),
+            ("jim@example.com", "x", 1),
+            // checked by itself, which costs nothing, and then drawn out
+            ("Joe@example.com", "x", 2),
+            ("Joe@example.com", "pass:word", 1),
+        ] {
+            let before = compared();
+            t.auth(&plain(user, password));
+            assert_eq!(compared() - before, times, "{user}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ plugin! {
         /// Whether vchkpw may be run by sudo, as auth/auth_checkpassword would.
         sudo: bool = true,
     }
-    state { checker: Option<Checker> }
+    state { checker: Option<Checker>, decoy: Decoy }
     hooks [auth_plain, auth_login, auth_cram_md5]
     with [setup, needs, offers]
 }
@@ -82,11 +82,11 @@ impl AuthVpopmail {
                     clear: Some(&user.clear),
                     ..Stored::default()
                 };
-                validate(s, stored, with)
+                validate_evenly(s, Known::Row(stored), with, &self.decoy)
             }
             Ok(None) => {
                 info!(s, "fail: no such user");
-                deny("no such user")
+                validate_evenly(s, Known::Nobody(|| deny("no such user")), with, &self.decoy)
             }
             Err(why) => unavailable(s, why),
         }

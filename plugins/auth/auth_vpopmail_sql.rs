@@ -18,7 +18,7 @@ plugin! {
         timeout: u32 = 10,
     }
     files ["vpopmail_mysql_dsn", "vpopmail_mysql_user", "vpopmail_mysql_pass"]
-    state { dsn: Cached<Result<Dsn, String>> }
+    state { dsn: Cached<Result<Dsn, String>>, decoy: Decoy }
     hooks [auth_plain, auth_login, auth_cram_md5]
     with [setup]
 }
@@ -77,11 +77,11 @@ impl AuthVpopmailSql {
                     clear: clear.as_deref(),
                     ..Stored::default()
                 };
-                validate(s, stored, with)
+                validate_evenly(s, Known::Row(stored), with, &self.decoy)
             }
             Ok(None) => {
                 info!(s, "skip: no such user");
-                declined()
+                validate_evenly(s, Known::Nobody(declined), with, &self.decoy)
             }
             Ok(Some(_)) => unavailable(s, "the database answered something else"),
             Err(why) => unavailable(s, why),
@@ -115,7 +115,9 @@ mod tests {
         login("joe@example.com", "hello world!").denied("wrong password");
         login("tim@example.com", "tanstaaftanstaaf").ok();
         login("none@example.com", "x").denied("no such user");
+        let before = compared();
         login("nobody@example.com", "x").declined();
+        assert_eq!(compared() - before, 1, "no faster than a wrong password");
         login("joe", "Hello world!").declined();
         login("odd@example.com", "x").declined();
         assert!(

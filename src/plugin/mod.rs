@@ -9,6 +9,7 @@ mod args;
 mod chain;
 mod credentials;
 mod declare;
+mod decoy;
 pub mod dsn;
 mod event;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use args::*;
 pub use chain::*;
 pub use credentials::{Credentials, Handed, same_user};
 pub use declare::*;
+pub use decoy::{Decoy, Known, validate_evenly};
 pub use event::*;
 pub use hosts::*;
 pub use jwt::{BadToken, Claims, Jwks, JwtRules, json_object};
@@ -45,7 +47,9 @@ pub use load::*;
 pub use login::Login;
 pub use manners::*;
 pub use manual::manual;
-pub use password::{Scheme, Stored, validate};
+#[cfg(test)]
+pub use password::compared;
+pub use password::{Scheme, Stored};
 pub use patterns::*;
 pub use program::{End, Program, Ran, effective_user};
 pub use scram::{ScramHash, ScramKeys};

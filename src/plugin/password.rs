@@ -112,19 +112,8 @@ pub fn validate(s: &Session, stored: Stored<'_>, with: &Credentials) -> Answer {
         return declined();
     }
     if let Some(attempt) = &with.password {
-        if stored
-            .clear
-            .is_some_and(|clear| same(clear.as_bytes(), attempt.as_bytes()))
-        {
-            log("pass: clear match");
-            return ok();
-        }
-        if stored.crypt.is_some_and(|hash| matches_hash(attempt, hash)) {
-            log("pass: crypt match");
-            return ok();
-        }
-        if stored.keys().next().is_some_and(|keys| keys.are_of(attempt)) {
-            log("pass: scram match");
+        if let Some(what) = compare(attempt, &stored) {
+            s.log(Level::Info, format_args!("pass: {what} match"));
             return ok();
         }
     }
@@ -140,6 +129,32 @@ pub fn validate(s: &Session, stored: Stored<'_>, with: &Credentials) -> Answer {
     }
     log("fail: wrong password");
     deny("wrong password")
+}
+
+/// What of the stored things a password fits, if any.
+pub(super) fn compare(attempt: &str, stored: &Stored<'_>) -> Option<&'static str> {
+    #[cfg(test)]
+    COMPARED.set(COMPARED.get() + 1);
+    let fits = |clear: &str| same(clear.as_bytes(), attempt.as_bytes());
+    if stored.clear.is_some_and(fits) {
+        return Some("clear");
+    }
+    if stored.crypt.is_some_and(|hash| matches_hash(attempt, hash)) {
+        return Some("crypt");
+    }
+    let keys = stored.keys().next();
+    keys.is_some_and(|keys| keys.are_of(attempt)).then_some("scram")
+}
+
+#[cfg(test)]
+thread_local! {
+    static COMPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// How many passwords this thread has compared.
+#[cfg(test)]
+pub fn compared() -> usize {
+    COMPARED.get()
 }
 
 /// Compares in a time that does not tell where they differ.

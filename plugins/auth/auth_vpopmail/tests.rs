@@ -56,6 +56,9 @@ fn users_are_found_in_databases_and_in_text() {
         let folder = tree(cdb);
         let mut t = kit(folder.path());
         let mut login = |user: &str, password: &str| t.auth(&Credentials::password("plain", user, password));
+        let before = compared();
+        login("nobody@example.com", "Hello world!").denied("no such user");
+        assert_eq!(compared() - before, 1, "no faster than a wrong password");
         login("joe@example.com", "Hello world!").ok();
         login("Joe@Alias.Example.ORG", "Hello world!").ok();
         login("tim@example.com", "tanstaaftanstaaf").ok();
