@@ -52,7 +52,8 @@ plugin! {
         tls_name: Option<String>,
         /// TLS begins with the connection, as usual on port 465, where this goes without saying.
         @flag smtps: bool,
-        /// A file with one line 'user:password', to log in with AUTH PLAIN, LOGIN or CRAM-MD5.
+        /// A file with one line 'user:password', to log in with AUTH PLAIN, LOGIN or CRAM-MD5. The server is then told
+        /// who has submitted the message, if a trusted client has named somebody (AUTH= of MAIL); else AUTH=<>.
         login: Option<PathBuf>,
         /// Log in without TLS, too. Whoever listens learns the password.
         @flag login_in_clear: bool,
@@ -147,6 +148,8 @@ impl SmtpForward {
         for command in xclient::commands(s, wanted) {
             expect_yes(open.link.command(&command)?)?;
         }
+        // who we were is forgotten
+        open.logged_in = false;
         Ok(())
     }
 

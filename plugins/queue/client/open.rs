@@ -14,6 +14,8 @@ pub struct Open {
     pub host: usize,
     /// Whether it is known, by TLS, who the server is.
     pub verified: bool,
+    /// Whether the server knows who we are, and so wants to hear who has submitted a message (RFC 4954 5).
+    pub logged_in: bool,
     /// How many messages it has served.
     pub messages: u32,
     lmtp: bool,
@@ -59,6 +61,7 @@ impl Open {
             offers: Offers::default(),
             host,
             verified: false,
+            logged_in: false,
             messages: 0,
             lmtp: client.lmtp,
         };
@@ -76,6 +79,7 @@ impl Open {
         }
         if let Some(login) = &client.login {
             open.log_in(login, client.login_in_clear)?;
+            open.logged_in = true;
         }
         Ok(open)
     }

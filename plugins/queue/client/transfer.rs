@@ -60,6 +60,11 @@ pub fn mail_command(transaction: &Transaction, open: &Open) -> Result<String, Tr
             command.push_str(&format!(" ENVID={}", xtext(envid)));
         }
     }
+    if open.logged_in {
+        let submitter = options.auth.as_deref().filter(|named| *named != "<>");
+        let named = submitter.map_or_else(|| "<>".to_owned(), xtext);
+        command.push_str(&format!(" AUTH={named}"));
+    }
     for (key, value) in transaction.params.iter() {
         let Some((_, keyword)) = PASSED_ON.iter().find(|(known, _)| *known == key) else {
             continue;

@@ -56,6 +56,31 @@ fn very_many_recipients() {
 }
 
 #[test]
+fn who_has_submitted_it_is_for_a_server_that_knows_us() {
+    const EHLO: &str = "250-fake\r\n250 AUTH PLAIN\r\n";
+    const BOTH: &str = "250-fake\r\n250-XCLIENT ADDR\r\n250 AUTH PLAIN\r\n";
+    let dir = tempfile::TempDir::new().unwrap();
+    let file = dir.path().join("login");
+    std::fs::write(&file, "tim:tanstaaftanstaaf\n").unwrap();
+    let login = format!("login {} login_in_clear", file.display());
+    for (ehlo, arguments, named, want) in [
+        (EHLO, &*login, Some("e=mc2@example.com"), " AUTH=e+3Dmc2@example.com"),
+        (EHLO, &login, Some("<>"), " AUTH=<>"),
+        (EHLO, &login, None, " AUTH=<>"),
+        (EHLO, "", Some("joe@example.com"), ""),
+        (ALL, "", Some("joe@example.com"), ""),
+        // XCLIENT makes it forget us
+        (BOTH, &format!("xclient {login}"), Some("joe@example.com"), ""),
+    ] {
+        let (outcome, seen) = with(ehlo, arguments, |t| t.options.auth = named.map(str::to_owned));
+        outcome.ok();
+        let mail = seen.commands.iter().find(|line| line.starts_with("MAIL"));
+        let want = format!("MAIL FROM:<joe@sender.example>{want}");
+        assert_eq!(mail, Some(&want), "{arguments} {named:?}");
+    }
+}
+
+#[test]
 fn what_the_sender_wants_to_be_told() {
     let asked = |t: &mut Transaction| {
         t.options.ret = Some(Ret::Headers);
