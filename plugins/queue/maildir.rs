@@ -8,7 +8,7 @@ mod store;
 
 use std::path::PathBuf;
 
-use super::message_id;
+use super::queued;
 use crate::plugin::*;
 use place::{Mode, Pattern};
 use store::{Copy, Store};
@@ -77,7 +77,7 @@ impl Maildir {
             .store
             .deliver(&copies, &transaction.message, s.services().clock.now())
         {
-            Ok(()) => ok_with(format!("Queued! {}", message_id(s))),
+            Ok(()) => queued(s, ""),
             Err(why) => {
                 error!(s, "error, cannot deliver into {}: {why}", self.dir.display());
                 match is_full(&why) {

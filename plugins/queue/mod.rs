@@ -12,14 +12,25 @@ use crate::plugin::*;
 /// The longest Message-ID that is repeated in a reply, in bytes.
 const MAX_ID: usize = 300;
 
-/// The value of the field Message-ID in angle brackets, for the reply and the log; `<>` if there is none.
+/// The message's own name, in angle brackets; empty if it has none.
 fn message_id(s: &Session) -> String {
     let field = s.header().get("Message-ID");
     let text = field.map(|field| field.text()).unwrap_or_default();
     let mut id: String = text.chars().filter(|c| !c.is_control()).collect();
     id.truncate(id.floor_char_boundary(MAX_ID));
-    match id.starts_with('<') && id.ends_with('>') {
+    match (id.starts_with('<') && id.ends_with('>')) || id.is_empty() {
         true => id,
         false => format!("<{id}>"),
+    }
+}
+
+/// What the client hears, and log tools look for, of a message that was taken: with the name of the message after what
+/// the queue calls it.
+fn queued(s: &Session, name: &str) -> Answer {
+    let id = message_id(s);
+    let words: Vec<&str> = [name, &id].into_iter().filter(|word| !word.is_empty()).collect();
+    match words.is_empty() {
+        true => ok_with("Queued! (it has no Message-Id)"),
+        false => ok_with(format!("Queued! {}", words.join(" "))),
     }
 }

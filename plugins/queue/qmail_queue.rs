@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::message_id;
+use super::queued;
 use crate::plugin::*;
 
 plugin! {
@@ -96,7 +96,7 @@ impl QmailQueue {
             End::Exit(0) if ran.fed => {
                 let now = s.services().clock.now();
                 let time = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-                ok_with(format!("Queued! {time} qp {} {}", ran.process, message_id(s)))
+                queued(s, &format!("{time} qp {}", ran.process))
             }
             End::Exit(0) => failed(s, &refusal(54, b"")),
             End::Exit(code) => failed(s, &refusal(code, &ran.heard)),

@@ -55,6 +55,19 @@ fn one_file_for_all_recipients() {
 }
 
 #[test]
+fn a_message_without_a_name() {
+    let mut site = site("", &["a@x.example"]);
+    for (header, text) in [
+        ("Subject: x", "Queued! (it has no Message-Id)"),
+        ("Message-Id:", "Queued! (it has no Message-Id)"),
+        ("Message-Id: 1@x", "Queued! <1@x>"),
+    ] {
+        site.t.message(&format!("{header}\n\nbody\n"));
+        assert_eq!(site.t.ask(Event::Queue).ok().text, text, "{header}");
+    }
+}
+
+#[test]
 fn a_file_for_each_recipient() {
     let mut site = site("%d/%l 770", &["A@X.example", "b@x.example", "postmaster"]);
     site.t.config("me", &["here.example"]);
