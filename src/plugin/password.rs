@@ -111,11 +111,9 @@ pub fn validate(s: &Session, stored: Stored<'_>, with: &Credentials) -> Answer {
         log("skip: cram-md5 needs the password in clear");
         return declined();
     }
-    if let Some(attempt) = &with.password {
-        if let Some(what) = compare(attempt, &stored) {
-            s.log(Level::Info, format_args!("pass: {what} match"));
-            return ok();
-        }
+    if let Some(what) = with.password.as_deref().and_then(|attempt| compare(attempt, &stored)) {
+        s.log(Level::Info, format_args!("pass: {what} match"));
+        return ok();
     }
     if let (Some(digest), Some(clear)) = (&with.digest, stored.clear) {
         let Some(ticket) = &with.ticket else {
