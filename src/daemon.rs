@@ -26,7 +26,7 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 
 use crate::config::{Fault, Lookup, Settings, unknown_files};
-use crate::log::Level;
+use crate::log::{Level, Mark};
 use crate::net::Keyring;
 use crate::options::Bind;
 use crate::plugins::REGISTER;
@@ -97,6 +97,12 @@ fn print(faults: &[Fault]) -> bool {
     faults.iter().any(Fault::is_error)
 }
 
+/// Says why the daemon does not start.
+fn complain(why: &str) {
+    let mark = Mark::of(Level::Error);
+    why.trim_end().lines().for_each(|line| eprintln!("{mark}{line}"));
+}
+
 /// Runs a daemon until it is told to end.
 pub fn run(start: Start) -> ExitCode {
     if start.check {
@@ -105,18 +111,19 @@ pub fn run(start: Start) -> ExitCode {
     // before anything else is opened
     let Inherited {
         listeners: inherited,
+        names,
         mut heritage,
     } = match prefork::inherited() {
         Ok(inherited) => inherited,
         Err(why) => {
-            eprintln!("{why}");
+            complain(&why);
             return ExitCode::from(EX_OSERR);
         }
     };
-    match prepare(start, inherited, heritage.as_mut()) {
+    match prepare(start, (inherited, &names), heritage.as_mut()) {
         Ok((recipe, first, doors, plan)) => serve(&recipe, &first, &doors, Plan { heritage, ..plan }),
         Err((exit, why)) => {
-            eprintln!("{}", why.trim_end());
+            complain(&why);
             if let Some(heritage) = heritage {
                 heritage.decline(&why);
             }
@@ -130,7 +137,7 @@ type Prepared = (Recipe, Generation, Vec<doors::Door>, Plan);
 /// Loads the configuration for the first time, as root if root has started the daemon; else the exit code and why.
 fn prepare(
     start: Start,
-    inherited: Vec<prefork::Socket>,
+    (inherited, names): (Vec<prefork::Socket>, &[String]),
     mut heritage: Option<&mut prefork::Heritage>,
 ) -> Result<Prepared, (u8, String)> {
     let system = |what: &'static str| move |why: io::Error| (EX_OSERR, format!("no shared memory for {what}: {why}"));
@@ -164,7 +171,10 @@ fn prepare(
             let doors = doors(&start.addresses, &start.ports, &settings, root);
             (doors.clone(), doors)
         }
-        false => (open_doors(&inherited), Vec::new()),
+        false => {
+            let doors = open_doors(&inherited, names).map_err(|why| (EX_CONFIG, why))?;
+            (doors, Vec::new())
+        }
     };
     let first = first.with_listeners(&doors).map_err(|why| (EX_CONFIG, why))?;
     let plan = Plan {

@@ -3,8 +3,12 @@
 //! A record is one line and one write, so that the lines of many workers never mix in a pipe (catalogue 5).
 //! This is the only door to slog and slog-term.
 
+use std::env;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -171,8 +175,39 @@ impl Builtin {
     }
 }
 
+/// What stands before a line on stderr: how much it matters, as sd-daemon(3) has it, where journald reads it; else
+/// nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(Option<Level>);
+
+impl Mark {
+    /// That of a line of this level.
+    pub fn of(level: Level) -> Mark {
+        Mark(Some(level).filter(|_| journal_reads()))
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |level| write!(f, "<{}>", level as u8))
+    }
+}
+
+/// Whether stderr is the stream that `JOURNAL_STREAM` names (systemd.exec(5)).
+fn journal_reads() -> bool {
+    let Ok(told) = env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let copy = io::stderr().as_fd().try_clone_to_owned();
+    let found = copy.and_then(|copy| File::from(copy).metadata());
+    found.is_ok_and(|found| told == format!("{}:{}", found.dev(), found.ino()))
+}
+
 /// stderr through slog, in the format the log tools know.
-pub struct Stderr(slog::Logger);
+pub struct Stderr {
+    logger: slog::Logger,
+    journal: bool,
+}
 
 impl Stderr {
     /// Opens it; no thread is started, so it may be made before a fork.
@@ -187,7 +222,10 @@ impl Stderr {
             })
             .build()
             .fuse();
-        Stderr(slog::Logger::root(format, slog::o!()))
+        Stderr {
+            logger: slog::Logger::root(format, slog::o!()),
+            journal: journal_reads(),
+        }
     }
 }
 
@@ -199,7 +237,8 @@ impl Default for Stderr {
 
 impl Sink for Stderr {
     fn take(&self, record: &Record<'_>) {
-        slog::info!(self.0, "{}", Harmless(record));
+        let mark = Mark(Some(record.level).filter(|_| self.journal));
+        slog::info!(self.logger, "{mark}{}", Harmless(record));
     }
 }
 
@@ -278,6 +317,12 @@ mod tests {
         assert_eq!(record(None, Some("rcpt_ok")), "42 rcpt_ok: pass");
         assert_eq!(record(Some("rcpt"), None), "42 (rcpt) running plugin: pass");
         assert_eq!(record(None, None), "42 pass");
+    }
+
+    #[test]
+    fn lines_are_marked_for_journald_alone() {
+        assert_eq!(Mark(None).to_string(), "");
+        assert_eq!(Mark(Some(Level::Warn)).to_string(), "<4>");
     }
 
     #[test]

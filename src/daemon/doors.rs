@@ -72,18 +72,24 @@ pub(super) fn doors(addresses: &[Bind], ports: &[u16], settings: &Settings, root
     }
 }
 
-/// What is spoken at sockets that listen already: the port decides, and at a unix socket it is LMTP.
-pub(super) fn open_doors(sockets: &[Socket]) -> Vec<Door> {
-    let door = |socket: &Socket| {
+/// What is spoken at sockets that listen already: what their names say (`smtp`, `smtps`, `lmtp`; all others say
+/// nothing), else the port decides, and at a unix socket it is LMTP.
+///
+/// # Errors
+/// TLS is wanted at a unix socket.
+pub(super) fn open_doors(sockets: &[Socket], names: &[String]) -> Result<Vec<Door>, String> {
+    let door = |(number, socket): (usize, &Socket)| {
+        let scheme = names.get(number).and_then(|name| Scheme::named(name));
         let address = socket.local_addr().ok();
         let path = address.as_ref().and_then(|address| address.as_pathname());
         let port: Option<SocketAddr> = address.as_ref().and_then(|address| address.as_socket());
         match (port, path) {
-            (Some(port), _) => Door::new(Some(port.ip()), port.port(), None),
-            (None, path) => Door::file(path.unwrap_or(Path::new("")), None),
+            (Some(port), _) => Ok(Door::new(Some(port.ip()), port.port(), scheme)),
+            (None, _) if scheme == Some(Scheme::Smtps) => Err("TLS is not spoken at unix sockets".to_owned()),
+            (None, path) => Ok(Door::file(path.unwrap_or(Path::new("")), scheme)),
         }
     };
-    sockets.iter().map(door).collect()
+    sockets.iter().enumerate().map(door).collect()
 }
 
 #[cfg(test)]
@@ -123,6 +129,25 @@ mod tests {
         );
         assert_eq!(doors_of(&["smtp://127.0.0.1"], &[465]), [door("127.0.0.1:465", false)]);
         assert_eq!(doors_of(&[], &[465]), [door("all addresses, port 465", true)]);
+    }
+
+    #[test]
+    fn names_say_what_is_spoken_at_open_sockets() {
+        let port = |_| Socket::from(std::net::TcpListener::bind("127.0.0.1:0").expect("bind"));
+        let place = tempfile::tempdir().expect("a folder");
+        let file = std::os::unix::net::UnixListener::bind(place.path().join("socket")).expect("bind");
+        let mut sockets: Vec<Socket> = (0..4).map(port).collect();
+        sockets.push(file.into());
+        let spoken = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let doors = open_doors(&sockets, &names)?;
+            Ok::<_, String>(doors.iter().map(|door| (door.tls, door.lmtp)).collect::<Vec<_>>())
+        };
+        let (smtp, smtps, lmtp) = ((false, false), (true, false), (false, true));
+        assert_eq!(spoken(&[]), Ok(vec![smtp, smtp, smtp, smtp, lmtp]));
+        let names = ["smtps", "lmtp", "smtp", "qpsmtpd.socket", "smtp"];
+        assert_eq!(spoken(&names), Ok(vec![smtps, lmtp, smtp, smtp, smtp]));
+        assert!(spoken(&["", "", "", "", "smtps"]).is_err());
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub fn single(config: Option<&Path>, reverse_name: bool, lmtp: bool) -> ExitCode
     {
         Ok(stdio) => stdio,
         Err(why) => {
-            eprintln!("{}", why.trim_end());
+            super::complain(&why);
             return ExitCode::from(EX_CONFIG);
         }
     };

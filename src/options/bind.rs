@@ -15,6 +15,18 @@ pub enum Scheme {
     Lmtp,
 }
 
+impl Scheme {
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Scheme> {
+        match name {
+            "smtp" => Some(Scheme::Smtp),
+            "smtps" => Some(Scheme::Smtps),
+            "lmtp" => Some(Scheme::Lmtp),
+            _ => None,
+        }
+    }
+}
+
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -44,10 +56,10 @@ impl FromStr for Bind {
         }
         let (scheme, text) = match whole.split_once("://") {
             None => (None, whole),
-            Some(("smtp", text)) => (Some(Scheme::Smtp), text),
-            Some(("smtps", text)) => (Some(Scheme::Smtps), text),
-            Some(("lmtp", text)) => (Some(Scheme::Lmtp), text),
-            Some((other, _)) => return Err(format!("'{other}://' is neither smtp:// nor smtps:// nor lmtp://")),
+            Some((name, text)) => match Scheme::named(name) {
+                None => return Err(format!("'{name}://' is neither smtp:// nor smtps:// nor lmtp://")),
+                scheme => (scheme, text),
+            },
         };
         let place = match text.starts_with('/') {
             true if scheme == Some(Scheme::Smtps) => return Err("TLS is not spoken at unix sockets".to_owned()),

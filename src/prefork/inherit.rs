@@ -19,6 +19,8 @@ const FIRST: i32 = 3;
 pub struct Inherited {
     /// Sockets that whoever started it has opened for it.
     pub listeners: Vec<Socket>,
+    /// What these call themselves, in the same order; it may be fewer.
+    pub names: Vec<String>,
     /// What a former master has left, whose place it is to take.
     pub heritage: Option<Heritage>,
 }
@@ -38,12 +40,18 @@ pub fn inherited() -> Result<Inherited, String> {
     }
     let mut inherited = Inherited {
         listeners: Vec::new(),
+        names: Vec::new(),
         heritage,
     };
     inherited.listeners = match &mut inherited.heritage {
         Some(heritage) => heritage.given(),
         None => promised_listeners(open)?,
     };
+    if !inherited.listeners.is_empty() {
+        // The sockets that a former master was given come in the same order, and with them this variable.
+        let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+        inherited.names = names.split(':').map(str::to_owned).collect();
+    }
     Ok(inherited)
 }
 

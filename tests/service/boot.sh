@@ -48,6 +48,7 @@ inside)
     mount -t sysfs -o ro sysfs sys
     mount -t cgroup2 cgroup2 sys/fs/cgroup
     mount -t tmpfs tmpfs run
+    mount -t tmpfs -o mode=1777 tmpfs tmp
     mount -t tmpfs tmpfs dev
     for name in null zero full random urandom tty; do
         : >dev/$name

@@ -59,6 +59,17 @@ fn systemd_starts_reloads_restarts_and_stops_it() {
         "{status}"
     );
     machine.logged(DAEMON, "config/plugins:1:1: unknown plugin 'no_such_plugin'");
+    // What matters more than the rest is marked so, and the marks are not left in the words.
+    let errors = machine.journal(DAEMON, "-p err");
+    let fault = errors
+        .lines()
+        .any(|line| line.contains("unknown plugin 'no_such_plugin'"));
+    assert!(fault && !errors.contains("sender ok"), "{errors}");
+    let all = machine.journal(DAEMON, "");
+    assert!(
+        all.contains("sender ok") && !all.lines().any(|line| line.starts_with('<')),
+        "{all}"
+    );
     machine.send(25, HELO);
     // A restart would not do: it fails, is not tried again, and says why.
     assert!(!machine.try_sh("systemctl restart qpsmtpd").status.success());
@@ -159,6 +170,21 @@ fn systemd_holds_the_socket_of_the_daemon() {
     machine.sh("systemctl stop qpsmtpd.socket qpsmtpd.service");
     machine.is_empty();
     assert_eq!(machine.messages(), 3);
+
+    // Another socket, whose name says what is spoken there.
+    machine.sh(
+        "printf '[Socket]\\nListenStream=2400\\nFileDescriptorName=lmtp\\nService=qpsmtpd.service\\n' \\
+             >/etc/systemd/system/qpsmtpd-lmtp.socket
+         systemctl daemon-reload
+         systemctl start qpsmtpd.socket qpsmtpd-lmtp.socket",
+    );
+    const LHLO: &str = "LHLO client.example.net";
+    machine.send(2400, LHLO);
+    machine.send(25, HELO);
+    machine.sh("cd /opt/qpsmtpd && bin/qpsmtpctl upgrade");
+    machine.send(2400, LHLO);
+    machine.send(25, HELO);
+    assert_eq!(machine.messages(), 7);
 }
 
 #[test]
@@ -208,6 +234,14 @@ fn the_unit_takes_what_it_need_not_have() {
     };
     assert!(!within("touch /usr/x") && !within("touch /etc/x") && !within("touch /home/x"));
     assert!(within("touch /opt/qpsmtpd/tmp/x") && within("touch /var/x") && within("touch /tmp/x"));
+
+    // A key that only root can read.
+    machine.sh("cd /opt/qpsmtpd && bin/qpsmtpctl cert --CN mx.example.com && chown -R root config/ssl && chmod 600 config/ssl/*");
+    machine.set("plugins", "tls\nrcpt_ok\nqueue/maildir ./Maildir");
+    machine.sh("systemctl restart qpsmtpd");
+    machine.sh("openssl s_client -starttls smtp -connect 127.0.0.1:25 -brief </dev/null");
+    machine.send(25, HELO);
+
     let score = machine.sh("systemd-analyze security --no-pager --threshold=50 qpsmtpd.service");
     assert!(score.contains("Overall exposure level"), "{score}");
     let verdict =
