@@ -1,5 +1,5 @@
 //! The calls of the system that Rust cannot prove safe: fork, the shared mapping, priorities,
-//! descriptors and memory that nobody has told Rust of.
+//! descriptors and memory that nobody has told Rust of, the allocator.
 //!
 //! All `unsafe` of the project is in this file. Each block says why it holds.
 
@@ -28,6 +28,18 @@ use super::title::MemoryMap;
 /// How many threads this process has, or 1 where `/proc` is not to be had.
 pub(super) fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(1, |tasks| tasks.count().max(1))
+}
+
+/// Lets threads that are made from now on share so many heaps. glibc would make 8 for each processor.
+pub(super) fn share_heaps(most: i32) {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number in the allocator, which takes its lock for it.
+    unsafe {
+        // what it says of success changes nothing
+        libc::mallopt(libc::M_ARENA_MAX, most);
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = most;
 }
 
 /// Makes a copy of this process: the child's id in the parent, `None` in the child.

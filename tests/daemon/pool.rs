@@ -68,3 +68,39 @@ fn a_worker_serves_several_sessions() {
     let numbers: HashSet<&str> = greetings.filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(numbers, HashSet::from(["1", "2", "3"]), "{lines:#?}");
 }
+
+/// Heaps of glibc beside the first: each begins at a multiple of 64 MiB, and is followed by what is set aside for it.
+#[cfg(target_env = "gnu")]
+fn heaps(pid: nix::unistd::Pid) -> usize {
+    const APART: u64 = 64 << 20;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("a process");
+    let regions: Vec<(u64, u64, &str)> = maps
+        .lines()
+        .filter_map(|line| {
+            let (range, rest) = line.split_once(' ')?;
+            let (from, to) = range.split_once('-')?;
+            let number = |text| u64::from_str_radix(text, 16).ok();
+            Some((number(from)?, number(to)?, rest.split(' ').next()?))
+        })
+        .collect();
+    let heap = |pair: &[(u64, u64, &str)]| {
+        let [(from, middle, rights), (next, end, others)] = pair else {
+            return false;
+        };
+        from % APART == 0 && end - from == APART && middle == next && *rights == "rw-p" && *others == "---p"
+    };
+    regions.windows(2).filter(|pair| heap(pair)).count()
+}
+
+/// Each heap keeps what the largest of its sessions needed.
+#[cfg(target_env = "gnu")]
+#[test]
+fn the_threads_of_a_worker_share_few_heaps() {
+    let daemon = Daemon::start(&["--children", "1", "--sessions", "20", "--max-from-ip", "0"]);
+    let mut clients: Vec<_> = (0..20).map(|_| daemon.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.message("side by side"), 250);
+    }
+    let found = heaps(daemon.workers()[0]);
+    assert!((1..4).contains(&found), "{found} heaps");
+}
