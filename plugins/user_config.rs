@@ -145,6 +145,17 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_read_is_not_missing() {
+        let (dir, mut t) = kit("%u");
+        std::fs::create_dir_all(dir.path().join("joe/greylisting")).unwrap();
+        t.mail("joe@example.com").declined();
+        let joe = t.s.sender().clone();
+        let why = t.s.user_config(&joe, "greylisting").unwrap_err().to_string();
+        assert!(why.contains("/joe/greylisting: cannot read: is a directory"), "{why}");
+        assert_eq!(asked(&t, "jim@example.com"), "for all");
+    }
+
+    #[test]
     fn no_address_leads_out_of_its_place() {
         let (dir, t) = kit("home/%u");
         std::fs::create_dir_all(dir.path().join("home/joe")).unwrap();

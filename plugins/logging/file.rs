@@ -21,7 +21,8 @@ plugin! {
     /// A path that begins with `|` is a command for /bin/sh, which reads the records. It is started once and kept
     /// over reloads; when it has ended, a reload starts it anew.
     ///
-    /// What cannot be written goes to standard error.
+    /// What cannot be written goes to standard error. For a program that does not read, a record waits a second at
+    /// most, and none for ten seconds after one has waited in vain.
     "logging/file", File {
         /// What matters less is not written.
         loglevel: Level = Level::Warn,

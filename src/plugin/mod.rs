@@ -51,7 +51,7 @@ pub use manual::manual;
 pub use password::compared;
 pub use password::{Scheme, Stored};
 pub use patterns::*;
-pub use program::{End, Program, Ran, effective_user};
+pub use program::{End, Program, Ran, effective_user, input_of, open_to_append, write_in_time};
 pub use scram::{ScramHash, ScramKeys};
 pub use tools::*;
 pub use whole::OfFile;

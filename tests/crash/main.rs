@@ -8,6 +8,7 @@ mod client;
 mod exhausted;
 mod faults;
 mod holders;
+mod logs;
 mod matrix;
 mod next;
 mod place;

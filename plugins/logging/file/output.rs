@@ -1,8 +1,7 @@
 //! What logging/file writes into: a path with specifiers, or a running command.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -85,7 +84,7 @@ fn pieces(text: &str) -> Result<Vec<TimeFormat>, String> {
 
 /// Opens a file to append to, and makes the folders that depend on the time.
 pub fn open(name: &str) -> io::Result<File> {
-    let append = || OpenOptions::new().append(true).create(true).open(name);
+    let append = || open_to_append(Path::new(name));
     let parent = Path::new(name).parent();
     match (append(), parent) {
         (Err(why), Some(parent)) if why.kind() == io::ErrorKind::NotFound => {
@@ -122,8 +121,7 @@ pub fn run(command: &str) -> io::Result<Arc<File>> {
         // an interrupt from the terminal is for the daemon; the command ends with its input
         .process_group(0)
         .spawn()?;
-    let stdin = child.stdin.take().ok_or_else(|| io::Error::other("no pipe"))?;
-    let input = Arc::new(File::from(OwnedFd::from(stdin)));
+    let input = Arc::new(input_of(&mut child)?);
     running.push(Running {
         command: command.to_owned(),
         child,

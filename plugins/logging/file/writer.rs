@@ -6,13 +6,17 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::output::{self, Target};
 use crate::plugin::*;
 
 /// The longest line, in bytes with its end: what a pipe takes in one piece.
 const LONGEST: usize = 4096;
+/// How long a record waits for the reader of a pipe that is full.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// For how many seconds none waits after one has waited in vain.
+const REST: u64 = 10;
 /// What stands for the session outside of any.
 const NO_SESSION: &str = "parent";
 
@@ -47,6 +51,8 @@ struct State {
     /// How many sessions there have been.
     count: u64,
     line: String,
+    /// The second up to which nobody waits for the reader of a pipe.
+    stuck: u64,
     /// The second of the last complaint, which is also when opening was tried last.
     complained: u64,
 }
@@ -122,9 +128,17 @@ impl Writer {
         };
         let written = file.is_some_and(|file| {
             self.put_line(state, record);
-            match (&*file).write_all(state.line.as_bytes()) {
+            let wait = if state.second < state.stuck {
+                Duration::ZERO
+            } else {
+                PATIENCE
+            };
+            match write_in_time(&file, state.line.as_bytes(), wait) {
                 Ok(()) => true,
                 Err(why) => {
+                    if why.kind() == io::ErrorKind::TimedOut {
+                        state.stuck = state.second + REST;
+                    }
                     complain(state, &why);
                     state.forget(&file, &self.target);
                     false

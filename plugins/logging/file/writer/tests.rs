@@ -1,8 +1,10 @@
 //! Tests of the writer: names, sessions, rotation, several processes, commands.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::*;
 
@@ -179,4 +181,27 @@ fn a_command_that_has_ended_is_started_by_a_reload() {
     let second = output::run(command).unwrap();
     assert!(!Arc::ptr_eq(&first, &second));
     output::wait_for(command);
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let alone = Writer::new(Target::new(&path.to_string_lossy()).unwrap(), style(""));
+    assert!(alone.start().is_err(), "nobody has opened it");
+    let mut other_end = fs::File::options().read(true).write(true).open(&path).unwrap();
+    let writer = writer(&path, "");
+    // as much as it holds
+    let mut all = vec![b'.'; 64 * 1024];
+    other_end.write_all(&all).unwrap();
+    let began = Instant::now();
+    (0..5).for_each(|_| write(&writer, 42, 7, "lost, after one wait"));
+    let waited = began.elapsed();
+    assert!(waited >= PATIENCE && waited < 3 * PATIENCE, "{waited:?}");
+    other_end.read_exact(&mut all).unwrap();
+    write(&writer, 42, 8, "read again");
+    let mut line = vec![0; 512];
+    let count = other_end.read(&mut line).unwrap();
+    assert!(line[..count].ends_with(b"]: read again\n"));
 }
