@@ -114,12 +114,22 @@ fn every_plugin_says_what_it_asks_outside() {
     let missing: Vec<_> = names.difference(&told).collect();
     assert!(missing.is_empty(), "these need a line in OUTSIDE: {missing:?}");
     assert_eq!(told.len(), OUTSIDE.len(), "a name stands there twice");
+    for (name, outside) in OUTSIDE {
+        let Some(plugin) = REGISTER.plugins.iter().find(|plugin| plugin.name == *name) else {
+            continue;
+        };
+        match outside {
+            Outside::Nothing => assert!(plugin.files.is_empty(), "{name} has files"),
+            Outside::Settings => assert!(!plugin.files.is_empty(), "{name} has no files"),
+            Outside::Broken(breaks) => assert!(breaks.len() > 1, "{name}"),
+        }
+    }
 }
 
 #[test]
 fn what_is_broken_outside_lets_nothing_in() {
     let rows = OUTSIDE.iter().filter_map(|(name, outside)| match outside {
-        Outside::Nothing => None,
+        Outside::Nothing | Outside::Settings => None,
         Outside::Broken(breaks) => Some((*name, *breaks)),
     });
     let here = |name: &str| REGISTER.plugins.iter().any(|plugin| plugin.name == name);
@@ -153,6 +163,10 @@ impl Break {
             let is_told = matches!(self.never, Never::Loaded) && faults.iter().any(Fault::is_error);
             return assert!(is_told, "{line}: {faults:?}");
         };
+        for (file, spoil) in self.spoils {
+            spoil.put(&folder.path().join(file));
+        }
+        lookup.refresh();
         let log_name = plugin.log_name.clone();
         let seen = talk(Arc::new(lookup), None, |_| match self.never {
             Never::Queued => vec![cast::scripted("rcpt OK").expect("a line"), plugin],
@@ -168,6 +182,12 @@ impl Break {
         let all = format!("{name}, {}: {:#?}\n{:#?}", self.how, seen.replies, seen.log);
         assert!(!bad, "{:?}: {all}", self.never);
         assert!(told, "not told: {all}");
+        let soft = match self.never {
+            Never::Loaded | Never::LoggedIn => seen.heard("454"),
+            Never::Queued => seen.answered("DATA", "4"),
+            Never::Recipient => seen.answered("RCPT", "4"),
+        };
+        assert_eq!(soft, self.soft, "whether the client shall come again: {all}");
     }
 }
 

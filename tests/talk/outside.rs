@@ -5,14 +5,18 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use super::spoilt::Spoil;
+
 /// What a plugin asks that is neither the session nor a setting.
 pub enum Outside {
     /// Nothing: it decides by what it is told, or decides nothing.
     Nothing,
+    /// Its configuration files alone: `spoilt` breaks those of every plugin.
+    Settings,
     /// These, broken in these ways.
     Broken(&'static [Break]),
 }
-use Outside::{Broken, Nothing};
+use Outside::{Broken, Nothing, Settings};
 
 /// Something outside that is broken.
 pub struct Break {
@@ -26,8 +30,12 @@ pub struct Break {
     pub config: &'static [(&'static str, &'static str)],
     /// Who is at the port.
     pub server: Server,
+    /// What becomes of files when the plugin has been loaded.
+    pub spoils: &'static [(&'static str, Spoil)],
     /// What must not happen then.
     pub never: Never,
+    /// Whether the client is told to try again, and not that it is wrong.
+    pub soft: bool,
 }
 
 /// Who answers at the port and at the socket.
@@ -60,7 +68,9 @@ const fn broken(how: &'static str, arguments: &'static str, never: Never) -> Bre
         files: &[],
         config: &[],
         server: Server::Nobody,
+        spoils: &[],
         never,
+        soft: true,
     }
 }
 
@@ -72,6 +82,16 @@ impl Break {
 
     const fn config(mut self, config: &'static [(&'static str, &'static str)]) -> Break {
         self.config = config;
+        self
+    }
+
+    const fn spoils(mut self, spoils: &'static [(&'static str, Spoil)]) -> Break {
+        self.spoils = spoils;
+        self
+    }
+
+    const fn hard(mut self) -> Break {
+        self.soft = false;
         self
     }
 
@@ -89,6 +109,11 @@ const VPOPMAILD: &str = "host 127.0.0.1 port PORT timeout 1";
 const LMTP: &str = "127.0.0.1 PORT timeout 1 final_timeout 1";
 const FORWARD: &str = "127.0.0.1 PORT timeout 1 final_timeout 1";
 
+const OAUTH: &str = "DIR/keys issuer https://issuer.example audience mx.example.org";
+const KEYS: &[(&str, &[u8])] = &[("keys", b"{\"keys\": []}")];
+const MAP: &str = "domain example.com file DIR/map";
+const LISTED: &[(&str, &[u8])] = &[("map", b"y@example.com OK\n")];
+
 /// Every plugin of the register has a line here.
 pub static OUTSIDE: &[(&str, Outside)] = &[
     (
@@ -96,7 +121,10 @@ pub static OUTSIDE: &[(&str, Outside)] = &[
         Broken(&[
             broken("cannot check", CHECKPW, Never::LoggedIn).files(&[("program", b"#!/bin/sh\nexit 111\n")]),
             broken("killed", CHECKPW, Never::LoggedIn).files(&[("program", b"#!/bin/sh\nkill -9 $$\n")]),
-            broken("garbage", CHECKPW, Never::LoggedIn).files(&[("program", b"#!/bin/sh\necho yes\nexit 200\n")]),
+            broken("hangs", CHECKPW, Never::LoggedIn).files(&[("program", b"#!/bin/sh\nexec sleep 1000\n")]),
+            broken("garbage", CHECKPW, Never::LoggedIn)
+                .files(&[("program", b"#!/bin/sh\necho yes\nexit 200\n")])
+                .hard(),
             broken("no program", CHECKPW, Never::LoggedIn).files(&[("program", b"\x7fELF, and nothing else")]),
         ]),
     ),
@@ -141,18 +169,47 @@ pub static OUTSIDE: &[(&str, Outside)] = &[
             broken("closes", LDAP, Never::LoggedIn).server(Server::Closes),
         ]),
     ),
-    // a client's certificate, which the TLS of the session has checked
-    ("auth/auth_external", Nothing),
+    // besides a client's certificate, which the TLS of the session has checked
+    ("auth/auth_external", Settings),
     (
         "auth/auth_flat_file",
+        // nobody has such a password; a file that cannot be read: spoilt
         Broken(&[
-            broken("garbage", "", Never::LoggedIn).config(&[("flat_auth_pw", "x@example.com:$6$broken")]),
-            broken("no hash", "", Never::LoggedIn).config(&[("flat_auth_pw", "x@example.com")]),
-            broken("empty password", "", Never::LoggedIn).config(&[("flat_auth_pw", "x@example.com:")]),
+            broken("garbage", "", Never::LoggedIn)
+                .config(&[("flat_auth_pw", "x@example.com:$6$broken")])
+                .hard(),
+            broken("no hash", "", Never::LoggedIn)
+                .config(&[("flat_auth_pw", "x@example.com")])
+                .hard(),
+            broken("empty password", "", Never::LoggedIn)
+                .config(&[("flat_auth_pw", "x@example.com:")])
+                .hard(),
         ]),
     ),
-    // its keys are a file; tokens are not what this client shows, plugins/auth/auth_oauth tests them
-    ("auth/auth_oauth", Nothing),
+    // a file of keys; tokens that are not good: tests beside the plugin
+    (
+        "auth/auth_oauth",
+        Broken(&[
+            broken("no keys", OAUTH, Never::LoggedIn)
+                .files(KEYS)
+                .spoils(&[("keys", Spoil::Gone)]),
+            broken("a folder", OAUTH, Never::LoggedIn)
+                .files(KEYS)
+                .spoils(&[("keys", Spoil::Folder)]),
+            broken("hangs", OAUTH, Never::LoggedIn)
+                .files(KEYS)
+                .spoils(&[("keys", Spoil::Pipe)]),
+            broken("unreadable", OAUTH, Never::LoggedIn)
+                .files(KEYS)
+                .spoils(&[("keys", Spoil::Loop)]),
+            broken("too big", OAUTH, Never::LoggedIn)
+                .files(KEYS)
+                .spoils(&[("keys", Spoil::Huge)]),
+            broken("garbage", OAUTH, Never::LoggedIn)
+                .files(KEYS)
+                .spoils(&[("keys", Spoil::Damaged)]),
+        ]),
+    ),
     (
         "auth/auth_saslauthd",
         Broken(&[
@@ -172,6 +229,20 @@ pub static OUTSIDE: &[(&str, Outside)] = &[
                 .files(&[("cdb", &[0xff; 4000]), ("assign", b"+x@example.com:\0:\n+:::\n")]),
             broken("no domain", "users DIR domains DIR", Never::LoggedIn)
                 .files(&[("assign", b"+example.com-:example.com:89:89:DIR/gone:-::\n.\n")]),
+            broken("no file", "users DIR domains DIR", Never::LoggedIn)
+                .files(&[("assign", b".\n")])
+                .spoils(&[("assign", Spoil::Gone)]),
+            broken("hangs", "users DIR domains DIR", Never::LoggedIn)
+                .files(&[("assign", b".\n")])
+                .spoils(&[("assign", Spoil::Pipe)]),
+            broken("unreadable", "users DIR domains DIR", Never::LoggedIn)
+                .files(&[("assign", b".\n")])
+                .spoils(&[("assign", Spoil::Loop)]),
+            broken("damaged", "users DIR domains DIR", Never::LoggedIn)
+                .files(&[("assign", b".\n")])
+                .spoils(&[("cdb", Spoil::Damaged)]),
+            broken("program cannot check", "vchkpw DIR/program sudo 0", Never::LoggedIn)
+                .files(&[("program", b"#!/bin/sh\nexit 111\n")]),
             broken("program killed", "vchkpw DIR/program sudo 0", Never::LoggedIn)
                 .files(&[("program", b"#!/bin/sh\nkill -9 $$\n")]),
         ]),
@@ -201,17 +272,17 @@ pub static OUTSIDE: &[(&str, Outside)] = &[
         ]),
     ),
     ("auth/authdeny", Nothing),
-    ("badmailfrom", Nothing),
-    ("badmailfromto", Nothing),
-    ("badrcptto", Nothing),
+    ("badmailfrom", Settings),
+    ("badmailfromto", Settings),
+    ("badrcptto", Settings),
     ("connection_time", Nothing),
     ("count_unrecognized_commands", Nothing),
     ("dont_require_anglebrackets", Nothing),
     ("earlytalker", Nothing),
     ("help", Nothing),
-    ("hosts_allow", Nothing),
+    ("hosts_allow", Settings),
     ("logging/devnull", Nothing),
-    // the disk that the log is written to: tests beside the plugin
+    // where the log goes to: tests/crash/logs.rs
     ("logging/file", Nothing),
     ("logging/warn", Nothing),
     ("loop", Nothing),
@@ -264,8 +335,36 @@ pub static OUTSIDE: &[(&str, Outside)] = &[
     ),
     ("quit_fortune", Nothing),
     ("random_error", Nothing),
-    // a file that is gone or empty leaves what it said before: tests beside the plugin
-    ("rcpt_map", Nothing),
+    // what the file said before holds: x is not in it
+    (
+        "rcpt_map",
+        Broken(&[
+            broken("no file", MAP, Never::Recipient)
+                .files(LISTED)
+                .spoils(&[("map", Spoil::Gone)])
+                .hard(),
+            broken("a folder", MAP, Never::Recipient)
+                .files(LISTED)
+                .spoils(&[("map", Spoil::Folder)])
+                .hard(),
+            broken("hangs", MAP, Never::Recipient)
+                .files(LISTED)
+                .spoils(&[("map", Spoil::Pipe)])
+                .hard(),
+            broken("unreadable", MAP, Never::Recipient)
+                .files(LISTED)
+                .spoils(&[("map", Spoil::Loop)])
+                .hard(),
+            broken("too big", MAP, Never::Recipient)
+                .files(LISTED)
+                .spoils(&[("map", Spoil::Huge)])
+                .hard(),
+            broken("garbage", MAP, Never::Recipient)
+                .files(LISTED)
+                .spoils(&[("map", Spoil::Damaged)])
+                .hard(),
+        ]),
+    ),
     (
         "rcpt_ok",
         Broken(&[
@@ -273,13 +372,13 @@ pub static OUTSIDE: &[(&str, Outside)] = &[
             broken("cut off", "", Never::Recipient).files(&[("morercpthosts.cdb", &[0; 100])]),
         ]),
     ),
-    ("rcpt_regexp", Nothing),
-    ("relay", Nothing),
-    // what a proxy tells of TLS, which it alone can tell
+    ("rcpt_regexp", Settings),
+    ("relay", Settings),
+    // what a proxy tells before the session: properties, tests/crash/holders.rs
     ("stunnel", Nothing),
-    // handshakes: tests/tls
-    ("tls", Nothing),
-    // folders of users: a file that cannot be read is none
+    // besides handshakes: tests/tls
+    ("tls", Settings),
+    // folders of users, of which nobody asks yet: tests beside the plugin
     ("user_config", Nothing),
 ];
 

@@ -49,7 +49,9 @@ const ONCE: [&str; 4] = ["ldap", "smtpauth-checkpassword", "tls_ciphers", "tls_p
 
 /// What becomes of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spoil {
+pub enum Spoil {
+    /// It is gone, which only a few files may not be.
+    Gone,
     /// A folder is in its place.
     Folder,
     /// A pipe that nobody writes into.
@@ -68,9 +70,10 @@ impl Spoil {
     const TEXTS: [Spoil; 5] = [Spoil::Folder, Spoil::Pipe, Spoil::Loop, Spoil::Huge, Spoil::Include];
     const DATABASES: [Spoil; 3] = [Spoil::Pipe, Spoil::Loop, Spoil::Damaged];
 
-    fn put(self, path: &Path) {
+    pub fn put(self, path: &Path) {
         let _ = fs::remove_file(path);
         match self {
+            Spoil::Gone => {}
             Spoil::Folder => fs::create_dir(path).expect("a folder"),
             Spoil::Pipe => nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe"),
             Spoil::Loop => symlink(path, path).expect("a link"),
