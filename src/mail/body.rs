@@ -2,7 +2,8 @@
 //!
 //! What has been written last always lies in memory, so a small write never costs a system call, and a reader sees
 //! file and memory as one. A body that fits in the buffer for writing needs no file, whatever the threshold says; it
-//! gets one when a plugin asks for its path. The file vanishes with the body.
+//! gets one when a plugin asks for its path. One that should stay in memory gets one, too, if there is no memory for it.
+//! The file vanishes with the body.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -61,6 +62,12 @@ impl Body {
             if bytes.len() >= CHUNK {
                 return self.write_file(bytes);
             }
+        }
+        // one message less in memory is better than a worker less
+        if self.memory.try_reserve(bytes.len()).is_err() {
+            self.flush()?;
+            self.memory = Vec::new();
+            return self.write_file(bytes);
         }
         self.memory.extend_from_slice(bytes);
         Ok(())

@@ -75,3 +75,31 @@ fn a_thread_that_cannot_be_made() {
         daemon.wait_for(&format!("worker {worker} gives up: "));
     }
 }
+
+/// A message that is to stay in memory, and a worker that gets no more: it goes by way of the spool, and neither its
+/// client nor the neighbour notices anything.
+#[test]
+fn a_message_that_memory_cannot_hold() {
+    if !may(&["setpriv", "prlimit"]) {
+        return;
+    }
+    let site = Site::new();
+    site.config("size_threshold", "100000000\n");
+    let options = ["--listen-address", "127.0.0.1:0", "--children", "1", "--sessions", "4"];
+    let daemon = Daemon::serve(site, &options);
+    let worker = daemon.workers()[0];
+    let (mut large, mut neighbour) = (daemon.client(), daemon.client());
+    assert_eq!(neighbour.message("before"), 250);
+    neighbour.begin_message();
+    large.begin_message().send("Subject: large\r\n\r\n");
+    Limit::Memory.set(worker, memory(worker));
+    // a thread may find some tens of megabytes that it has set apart before
+    let line = format!("{}\r\n", "All work and no play. ".repeat(40));
+    large.send(&line.repeat(60_000));
+    assert_eq!(large.say("."), 250);
+    assert_eq!(neighbour.say("Subject: small\r\n\r\nText.\r\n."), 250);
+    assert_eq!(daemon.workers(), [worker]);
+    let sizes: Vec<usize> = daemon.site.messages().iter().map(String::len).collect();
+    assert_eq!(sizes.iter().filter(|size| **size > 50_000_000).count(), 1, "{sizes:?}");
+    assert_eq!(sizes.len(), 3);
+}

@@ -98,7 +98,7 @@ fn chosen(scene: &Scene, points: &[Point]) -> Vec<(Fault, Point)> {
         point.call != "close" && !child
     };
     let can_be = |fault: Fault, point: &Point| fault != Fault::CallFails || can_fail(point);
-    // a worker cannot be made before a second is over
+    // without QPSMTPD_CRASH=all there is little time, and a worker cannot be made before a second is over
     let is_quick = |fault: Fault, point: &Point| fault != Fault::NoProcesses || point.step.starts_with("queue: fsync");
     let mut wanted = Vec::new();
     for (number, point) in points.into_iter().enumerate() {
@@ -106,7 +106,7 @@ fn chosen(scene: &Scene, points: &[Point]) -> Vec<(Fault, Point)> {
         let is_next = |fault: Fault| fault == faults[number % faults.len()];
         let grave = |fault: Fault| {
             let breaks = matches!(fault, Fault::WorkerKilled | Fault::CallFails | Fault::NextCut);
-            breaks && point.step.starts_with("queue: ")
+            breaks && scene.sessions == 1 && point.step.starts_with("queue: ")
         };
         let fits = |fault: &Fault| {
             let few = plain || is_next(*fault) || grave(*fault);
@@ -224,10 +224,14 @@ fn check(
     assert_eq!(fates[5], Fate::Taken, "the next client: {what}\n{:#?}", place.lines());
     if place.scene.sessions > 1 && !fault.kills() && state(worker).is_some() {
         // what befalls one session does not befall the others
-        let spared = !reached || !fault.lasts();
-        assert!(!spared || fates[2] == Fate::Taken, "the busy neighbour: {what}");
         assert_eq!(fates[3], Fate::Taken, "the idle neighbour: {what}");
     }
+    // an open transaction may end when the master has gone, too
+    let spared = !reached || !(fault.kills() || fault.lasts());
+    assert!(
+        place.scene.sessions == 1 || !spared || fates[2] == Fate::Taken,
+        "the busy neighbour: {what}"
+    );
 }
 
 /// Walks through a scene.
@@ -249,7 +253,7 @@ fn walk(scene: &'static Scene, test: &str) {
             None => unreached += 1,
         }
     }
-    println!("{}", table.markdown(scene.name));
+    println!("{}\n{}", table.markdown(scene.name), table.total(scene.name));
     let runs = table.runs();
     println!(
         "{}: {runs} runs; {unreached} more in which the call was not made",

@@ -113,7 +113,7 @@ pub const LMTP: Scene = Scene {
 };
 
 pub const TOGETHER: Scene = Scene {
-    name: "TLS, BDAT, three sessions, lmtp",
+    name: "together",
     tls: true,
     chunks: true,
     sessions: 4,

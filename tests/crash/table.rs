@@ -41,30 +41,37 @@ impl Table {
         self.runs
     }
 
-    /// The table in Markdown: a row for each step, and for all files left to the sweep; then all steps as one row.
+    /// The table in Markdown: a row for each step, and one for the files left to the sweep.
     pub fn markdown(&self, scene: &str) -> String {
-        let names = Fault::ALL.map(Fault::name).join(" | ");
-        let mut text = format!(
-            "| {scene}, after | {names} |\n|---|{}\n",
-            "---|".repeat(Fault::ALL.len())
-        );
-        let mut line = |name: &str, cell: &dyn Fn(Fault) -> Option<String>| {
-            let cells = Fault::ALL.map(|fault| cell(fault).unwrap_or_else(|| "-".to_owned()));
-            text.push_str(&format!("| {name} | {} |\n", cells.join(" | ")));
+        let tried = |fault: &Fault| self.leftovers.contains_key(fault);
+        let faults: Vec<Fault> = Fault::ALL.into_iter().filter(tried).collect();
+        let row = |name: &str, cell: &dyn Fn(Fault) -> Option<String>| {
+            let cells = faults
+                .iter()
+                .map(|fault| cell(*fault).unwrap_or_else(|| "-".to_owned()));
+            format!("| {name} | {} |\n", cells.collect::<Vec<_>>().join(" | "))
         };
-        for (row, step) in self.steps.iter().enumerate() {
-            line(step, &|fault| self.cells.get(&(row, fault)).map(show));
+        let mut text = row(&format!("{scene}, after"), &|fault| Some(fault.name().to_owned()));
+        text.push_str(&format!("|---|{}\n", "---|".repeat(faults.len())));
+        for (at, step) in self.steps.iter().enumerate() {
+            text.push_str(&row(step, &|fault| self.cells.get(&(at, fault)).map(show)));
         }
-        line("files left to the sweep", &|fault| {
+        text.push_str(&row("files left to the sweep", &|fault| {
             self.leftovers.get(&fault).map(ToString::to_string)
-        });
-        line(&format!("all of {scene}"), &|fault| {
+        }));
+        text
+    }
+
+    /// The row of a table of all scenes and all faults: the sums over the steps, and the number of runs.
+    pub fn total(&self, scene: &str) -> String {
+        let cells = Fault::ALL.map(|fault| {
             let cells = self.cells.iter().filter(|((_, of), _)| *of == fault);
             let add = |sum: Counts, (_, cell): (_, &Counts)| std::array::from_fn(|at| sum[at] + cell[at]);
-            let sum = cells.fold(Counts::default(), add);
-            (sum != Counts::default()).then(|| show(&sum))
+            let tried = self.leftovers.contains_key(&fault);
+            tried.then(|| show(&cells.fold(Counts::default(), add)))
         });
-        text
+        let cells = cells.map(|cell| cell.unwrap_or_else(|| "-".to_owned()));
+        format!("| {scene} | {} | {} |", self.runs, cells.join(" | "))
     }
 }
 
