@@ -311,8 +311,9 @@ impl Client {
         }
         let path = path(&String::from_utf8_lossy(line), reply);
         let is_text = std::str::from_utf8(line).is_ok();
-        let line = String::from_utf8_lossy(line).trim_end().to_ascii_uppercase();
-        match line.get(..4).unwrap_or_default() {
+        let line = String::from_utf8_lossy(line).to_ascii_uppercase();
+        let line = line.strip_suffix("\r\n").or(line.strip_suffix('\n')).unwrap_or(&line);
+        match line.split(' ').next().unwrap_or_default() {
             // a message that comes in parts goes on
             "MAIL" if code == 503 && self.parts.is_some() => {}
             // a line that cannot be read is no command, and what is no text has no argument to be looked at
@@ -325,7 +326,8 @@ impl Client {
             "RCPT" if code == 250 => self.recipients.push(path),
             "EHLO" | "HELO" | "LHLO" | "RSET" if code == 250 => self.reset(),
             "VRFY" if code == 554 => self.reset(),
-            "DATA" if code != 354 && code != 503 => self.reset(),
+            // nor has DATA an argument, or an answer of plugins where it is out of order
+            "DATA" if !matches!(code, 354 | 500 | 501 | 503) => self.reset(),
             _ => {}
         }
     }
@@ -423,10 +425,14 @@ impl Wire for Talk {
     }
 }
 
-/// Lets a client speak to plugins of these moods; what is wrong, if anything. The model does not know of bare newlines
-/// that are taken.
+/// Lets a client speak to plugins of these moods; what is wrong, if anything. The model knows neither of bare
+/// newlines that are taken nor of the plugins of the program.
 pub fn check(scene: Scene, says: impl Says + Send + 'static, moods: &[Mood]) -> Result<(), String> {
-    let scene = Scene { bare: false, ..scene };
+    let scene = Scene {
+        bare: false,
+        plugins: false,
+        ..scene
+    };
     let stage = Backstage::default();
     let client = Arc::new(Mutex::new(Client {
         says: Box::new(says),

@@ -10,11 +10,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-use qpsmtpd::config::Lookup;
+use qpsmtpd::config::{Lines, Lookup};
 use qpsmtpd::plugin::{
     Answer, Event, Extensions, Failure, Hook, Loaded, OnError, Plugin, ScramHash, ScramKeys, Session, Verdict, answer,
-    ok_as, ok_keys,
+    load_line, ok_as, ok_keys,
 };
+use qpsmtpd::plugins::REGISTER;
 use qpsmtpd::session::wire::{Heard, Wire};
 
 use super::cast::{Kept, Queue, loaded};
@@ -46,6 +47,8 @@ pub struct Scene {
     pub extensions: bool,
     /// A bare newline is a line end.
     pub bare: bool,
+    /// Plugins of the program stand before the one of changing moods.
+    pub plugins: bool,
     /// The mechanisms of AUTH are offered that have a challenge, which nobody can know beforehand.
     pub challenges: bool,
 }
@@ -59,6 +62,7 @@ impl Scene {
             upstream: bits & 4 != 0,
             extensions: bits & 8 != 0,
             bare: bits & 16 != 0,
+            plugins: bits & 32 != 0,
             ..Scene::default()
         }
     }
@@ -88,7 +92,17 @@ impl Scene {
             lmtp: self.lmtp,
             ..Set::quiet()
         };
-        stage::session(lookup, vec![self.moody(moods, stage)], wire, set);
+        let mut plugins = Vec::new();
+        if self.plugins {
+            for (name, lines) in CONFIG {
+                lookup.set(name, lines);
+            }
+            let faults = &mut Vec::new();
+            let mut load = |line| load_line(&Lines::of("plugins", [line])[0], &lookup, &REGISTER, faults);
+            plugins.extend(PLUGINS.map(|line| load(line).unwrap_or_else(|| panic!("{line}"))));
+        }
+        plugins.push(self.moody(moods, stage));
+        stage::session(lookup, plugins, wire, set);
     }
 
     fn moody(self, moods: &[Mood], stage: &Backstage) -> Loaded {
@@ -108,6 +122,35 @@ impl Scene {
         loaded("moody", hooks, OnError::Defer, plugin)
     }
 }
+
+/// Plugins that ask nobody outside, so that nothing but what the client says decides.
+const PLUGINS: [&str; 15] = [
+    "hosts_allow",
+    "relay",
+    "count_unrecognized_commands 4",
+    "noop_counter 3",
+    "parse_addr_withhelo",
+    "dont_require_anglebrackets",
+    "badmailfrom reject naughty",
+    "badmailfromto",
+    "badrcptto",
+    "rcpt_regexp",
+    "naughty reject data",
+    "loop 3",
+    "help",
+    "auth/auth_flat_file",
+    "rcpt_ok",
+];
+/// Their settings. Challenges of AUTH are never the same.
+const CONFIG: [(&str, &[&str]); 7] = [
+    ("badmailfrom", &["bad@b.example", "@bad.example", "/^spam.*@/"]),
+    ("badmailfromto", &["a@b.example z@y.example"]),
+    ("badrcptto", &["bad@y.example not here"]),
+    ("rcpt_regexp", &["x.*@y\\.example OK", "q@ DENY no"]),
+    ("flat_auth_pw", &["joe@example.com:pw"]),
+    ("auth_mechanisms", &["plain login"]),
+    ("rcpthosts", &["y.example", ".example.com"]),
+];
 
 /// What the plugin has done.
 #[derive(Clone, Default)]
