@@ -333,6 +333,8 @@ fn body_of(text: &str, offered: Extensions) -> Result<BodyKind, BadOption> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn params(words: &str) -> Params {
@@ -449,5 +451,26 @@ mod tests {
         assert_eq!(utf8, Err(BadOption::NotOffered("SMTPUTF8")));
         assert!(MailOptions::read(&params("BODY=BINARYMIME"), none).is_err());
         assert!(!MailOptions::reads("ret", none) && !RcptOptions::reads("notify", none));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_passed_on_is_read_as_the_same(
+            notify in "(NEVER|SUCCESS|FAILURE|DELAY|success,delay|DELAY,FAILURE)",
+            kind in "(rfc822|utf-8|UTF-8|x-y)",
+            address in "(a|[+][0-9A-F]{2}|\\\\x\\{[0-9A-F]{2,6}\\}|[!-~\u{fc}]){0,12}",
+            envid in "(a|[+][0-9A-F]{2}|[!-~]){0,12}",
+            utf8: bool,
+        ) {
+            let read = |words: &str| RcptOptions::read(&params(words), Extensions::ALL, utf8);
+            if let Ok(options) = read(&format!("NOTIFY={notify} ORCPT={kind};{address}")) {
+                let [notify, orcpt] = [options.notify.map(|one| one.to_string()), options.orcpt.as_ref().map(|one| one.encoded(utf8))];
+                let again = format!("NOTIFY={} ORCPT={}", notify.unwrap_or_default(), orcpt.unwrap_or_default());
+                prop_assert_eq!(read(&again), Ok(options));
+            }
+            if let Some(envid) = mail(&format!("ENVID={envid}")).ok().and_then(|options| options.envid) {
+                prop_assert_eq!(mail(&format!("ENVID={}", xtext::encode(&envid))).unwrap().envid, Some(envid));
+            }
+        }
     }
 }

@@ -17,6 +17,8 @@ pub mod player;
 pub mod script;
 #[path = "../talk/servers.rs"]
 pub mod servers;
+#[path = "../talk/settings.rs"]
+pub mod settings;
 #[path = "../talk/stage.rs"]
 pub mod stage;
 

@@ -140,3 +140,75 @@ impl Says for Login {
         self.proved
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::moods::Scene;
+    use super::super::{model, properties::mood};
+    use super::*;
+
+    /// A line of a login: the beginning of one, an answer, or anything.
+    fn login_line() -> impl Strategy<Value = Vec<u8>> {
+        let encoded = |text: &str| Just([&[ENCODED], text.as_bytes()].concat());
+        let answer = prop_oneof![
+            encoded("\0joe\0secret"),
+            encoded("joe"),
+            encoded("joe 0123456789abcdef0123456789abcdef"),
+            encoded("n,,n=joe,r=abc"),
+            encoded("y,a=joe,n=joe,r=abc"),
+            encoded("p=tls-exporter,,n=joe,r=abc"),
+            encoded("c=biws,r=%r,p=%p"),
+            encoded("c=biws,r=%r,p=AAAA"),
+            encoded("n,a=joe@y.example,\x01auth=Bearer abc.def\x01\x01"),
+            encoded("user=joe\x01auth=Bearer abc\x01\x01"),
+            encoded(""),
+            Just(b"=".to_vec()),
+            Just(b"*".to_vec()),
+            vec(any::<u8>().prop_filter("no line end", |byte| *byte != b'\n'), 0..40),
+        ];
+        let mechanism = 0..MECHANISMS.len() as u8;
+        prop_oneof![
+            2 => answer.clone(),
+            2 => (mechanism.clone(), answer).prop_map(|(at, answer)| [vec![at], answer].concat()),
+            1 => mechanism.prop_map(|at| vec![at]),
+        ]
+    }
+
+    /// A login by SCRAM that does all that is wanted.
+    fn scram() -> Vec<u8> {
+        let lines = ["\u{4}\u{e}n,,n=joe,r=abc", "\u{e}c=biws,r=%r,p=%p", ""];
+        lines.map(|line| format!("{line}\n")).concat().into_bytes()
+    }
+
+    #[test]
+    fn the_client_of_scram_is_let_in() {
+        let scene = Scene {
+            challenges: true,
+            ..Scene::default()
+        };
+        let says = Login::new(scram());
+        let heard = says.heard();
+        assert_eq!(model::check(scene, says, &[]), Ok(()));
+        let heard = String::from_utf8_lossy(&heard.lock().expect("no panic")).into_owned();
+        assert!(heard.contains("\n235 ") && !heard.contains("\n5"), "{heard}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nobody_is_let_in_whom_the_plugin_does_not_let_in(
+            lines in vec(prop_oneof![8 => login_line(), 1 => Just(scram())], 0..20),
+            moods in vec(mood(), 0..30),
+            tls: bool,
+        ) {
+            let scene = Scene { challenges: true, tls, ..Scene::default() };
+            if let Err(why) = model::check(scene, Login::new(lines.join(&b'\n')), &moods) {
+                return Err(TestCaseError::fail(why));
+            }
+        }
+    }
+}

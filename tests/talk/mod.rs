@@ -14,4 +14,5 @@ pub mod resources;
 pub mod script;
 pub mod servers;
 pub mod spoilt;
+pub mod settings;
 pub mod stage;

@@ -139,3 +139,46 @@ pub fn same(message: &[u8], cuts: &[usize], empty_last: bool, size: usize, bare:
         false => Err(format!("by DATA {want:?}, by BDAT {got:?}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message() -> impl Strategy<Value = Vec<u8>> {
+        let line = |text: &'static str| Just(text.as_bytes().to_vec());
+        let piece = prop_oneof![
+            8 => line("Subject: x\r\n"),
+            4 => line("text\r\n"),
+            6 => line("\r\n"),
+            3 => line(".\r\n"),
+            2 => line("..text\r\n"),
+            2 => line(" folded\r\n"),
+            1 => line("QUIT\r\n"),
+            1 => vec(any::<u8>().prop_filter("no line end, no dot", |byte| !b"\r\n.".contains(byte)), 0..9),
+            1 => Just(vec![b'x'; 1300]),
+            1 => Just([&b"X:"[..], &[b'y'; 40]].concat()),
+            1 => prop_oneof![line("\n"), line("\r"), line("a\nb"), line("\r\r\n")],
+        ];
+        vec(piece, 0..9).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn by_bdat_comes_what_comes_by_data(
+            message in message(),
+            cuts in vec(prop_oneof![4 => 0usize..20, 1 => 1000usize..1400], 0..8),
+            empty_last: bool,
+            size in prop_oneof![1usize..30, Just(usize::MAX)],
+            bare: bool,
+        ) {
+            if let Err(why) = same(&message, &cuts, empty_last, size, bare) {
+                return Err(TestCaseError::fail(why));
+            }
+        }
+    }
+}

@@ -7,10 +7,8 @@ use proptest::prelude::*;
 
 use qpsmtpd::plugin::Verdict;
 
-use super::logins::{ENCODED, Login, MECHANISMS};
 use super::model::{self, Says, stuffed};
 use super::moods::{self, Mood, Scene};
-use super::{parts, servers};
 
 /// Commands, and the messages that are sent when the server says 354.
 struct Lists {
@@ -76,7 +74,8 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn mood() -> impl Strategy<Value = Mood> {
+/// What a plugin answers; most often nothing.
+pub fn mood() -> impl Strategy<Value = Mood> {
     prop_oneof![
         30 => Just(Mood::Say(Verdict::Declined)),
         4 => Just(Mood::Say(Verdict::Ok)),
@@ -233,171 +232,5 @@ proptest! {
         prop_assert!(whole.is_ok(), "{:?}", whole);
         prop_assert_eq!(&moods::outcome(scene, &input, &[], &cuts), &whole);
         prop_assert_eq!(&moods::outcome(scene, &input, &[], &[1]), &whole);
-    }
-}
-
-/// A line of a login: the beginning of one, an answer, or anything.
-fn login_line() -> impl Strategy<Value = Vec<u8>> {
-    let encoded = |text: &str| Just([&[ENCODED], text.as_bytes()].concat());
-    let answer = prop_oneof![
-        encoded("\0joe\0secret"),
-        encoded("joe"),
-        encoded("joe 0123456789abcdef0123456789abcdef"),
-        encoded("n,,n=joe,r=abc"),
-        encoded("y,a=joe,n=joe,r=abc"),
-        encoded("p=tls-exporter,,n=joe,r=abc"),
-        encoded("c=biws,r=%r,p=%p"),
-        encoded("c=biws,r=%r,p=AAAA"),
-        encoded("n,a=joe@y.example,\x01auth=Bearer abc.def\x01\x01"),
-        encoded("user=joe\x01auth=Bearer abc\x01\x01"),
-        encoded(""),
-        Just(b"=".to_vec()),
-        Just(b"*".to_vec()),
-        vec(any::<u8>().prop_filter("no line end", |byte| *byte != b'\n'), 0..40),
-    ];
-    let mechanism = 0..MECHANISMS.len() as u8;
-    prop_oneof![
-        2 => answer.clone(),
-        2 => (mechanism.clone(), answer).prop_map(|(at, answer)| [vec![at], answer].concat()),
-        1 => mechanism.prop_map(|at| vec![at]),
-    ]
-}
-
-/// A login by SCRAM that does all that is wanted.
-fn scram() -> Vec<u8> {
-    let lines = ["\u{4}\u{e}n,,n=joe,r=abc", "\u{e}c=biws,r=%r,p=%p", ""];
-    lines.map(|line| format!("{line}\n")).concat().into_bytes()
-}
-
-#[test]
-fn the_client_of_scram_is_let_in() {
-    let scene = Scene {
-        challenges: true,
-        ..Scene::default()
-    };
-    let says = Login::new(scram());
-    let heard = says.heard();
-    assert_eq!(model::check(scene, says, &[]), Ok(()));
-    let heard = String::from_utf8_lossy(&heard.lock().expect("no panic")).into_owned();
-    assert!(heard.contains("\n235 ") && !heard.contains("\n5"), "{heard}");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn nobody_is_let_in_whom_the_plugin_does_not_let_in(
-        lines in vec(prop_oneof![8 => login_line(), 1 => Just(scram())], 0..20),
-        moods in vec(mood(), 0..30),
-        tls: bool,
-    ) {
-        let scene = Scene { challenges: true, tls, ..Scene::default() };
-        if let Err(why) = model::check(scene, Login::new(lines.join(&b'\n')), &moods) {
-            return Err(TestCaseError::fail(why));
-        }
-    }
-}
-
-/// What the next mail server says, or one that knows users; some of it as it should.
-fn said() -> impl Strategy<Value = Vec<u8>> {
-    let line = |text: &'static str| Just(text.as_bytes().to_vec());
-    let smtp = prop_oneof![
-        2 => line("220 x ESMTP\r\n"),
-        3 => line("250-x\r\n250-PIPELINING\r\n250-STARTTLS\r\n250-XCLIENT NAME ADDR\r\n250 AUTH PLAIN CRAM-MD5\r\n"),
-        8 => line("250 2.0.0 ok\r\n"),
-        2 => line("354 go on\r\n"),
-        1 => line("235 2.7.0 in\r\n"),
-        1 => line("334 PDEyMz4=\r\n"),
-    ];
-    let users = prop_oneof![
-        line("+OK\r\n"),
-        line("-ERR no\r\n"),
-        line("VERSION\t1\t2\nMECH\tPLAIN\nDONE\n"),
-        line("OK\t1\tuser=joe\n"),
-        line("FAIL\t1\tuser=joe\n"),
-        line("* OK hello\r\n"),
-        line("a1 OK done\r\n"),
-        line("a2 OK done\r\n"),
-        line("a2 NO [UNAVAILABLE] later\r\n"),
-        line("\0\x02OK"),
-        line("\0\x02NO"),
-    ];
-    let broken = prop_oneof![
-        line("550 5.7.1 no\r\n"),
-        line("421 4.3.2 bye\r\n"),
-        line("250-x\r\n"),
-        line("250 \u{fc}ber\r\n"),
-        line("\u{1}250 ok\r\n"),
-        line("\u{2}"),
-        line("\u{3}"),
-        vec(any::<u8>(), 0..20),
-    ];
-    vec(prop_oneof![6 => smtp, 3 => users, 2 => broken], 0..24).prop_map(|words| words.concat())
-}
-
-/// Of messages that other servers took, the client hears so.
-#[test]
-fn servers_that_say_yes_are_believed() {
-    let go = "220 x\r\n250-x\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n";
-    let again = "250 reset\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n";
-    assert_eq!(servers::check(0, format!("{go}{again}").as_bytes()), Ok(2));
-    assert_eq!(servers::check(0, go.as_bytes()), Ok(1));
-    for (number, said) in [
-        (4, "+OK\r\n+OK\r\n"),
-        (5, "VERSION\t1\t2\nMECH\tPLAIN\nDONE\nOK\t1\n"),
-        (6, "\0\x02OK"),
-        (7, "* OK\r\na1 OK\r\na2 OK\r\n"),
-        (8, "\0"),
-    ] {
-        assert_eq!(servers::check(number, said.as_bytes()), Ok(1), "{said:?}");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn nothing_is_accepted_that_another_server_has_not_accepted(
-        number in 0..servers::ASKS.len() as u8,
-        said in said(),
-    ) {
-        if let Err(why) = servers::check(number, &said) {
-            return Err(TestCaseError::fail(why));
-        }
-    }
-}
-
-fn odd_message() -> impl Strategy<Value = Vec<u8>> {
-    let line = |text: &'static str| Just(text.as_bytes().to_vec());
-    let piece = prop_oneof![
-        8 => line("Subject: x\r\n"),
-        4 => line("text\r\n"),
-        6 => line("\r\n"),
-        3 => line(".\r\n"),
-        2 => line("..text\r\n"),
-        2 => line(" folded\r\n"),
-        1 => line("QUIT\r\n"),
-        1 => vec(any::<u8>().prop_filter("no line end, no dot", |byte| !b"\r\n.".contains(byte)), 0..9),
-        1 => Just(vec![b'x'; 1300]),
-        1 => Just([&b"X:"[..], &[b'y'; 40]].concat()),
-        1 => prop_oneof![line("\n"), line("\r"), line("a\nb"), line("\r\r\n")],
-    ];
-    vec(piece, 0..9).prop_map(|pieces| pieces.concat())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn by_bdat_comes_what_comes_by_data(
-        message in odd_message(),
-        cuts in vec(prop_oneof![4 => 0usize..20, 1 => 1000usize..1400], 0..8),
-        empty_last: bool,
-        size in prop_oneof![1usize..30, Just(usize::MAX)],
-        bare: bool,
-    ) {
-        if let Err(why) = parts::same(&message, &cuts, empty_last, size, bare) {
-            return Err(TestCaseError::fail(why));
-        }
     }
 }

@@ -248,3 +248,80 @@ fn says_yes(said: &[u8], lmtp: bool) -> bool {
         false => last.next().is_some_and(yes),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the next mail server says, or one that knows users; some of it as it should.
+    fn said() -> impl Strategy<Value = Vec<u8>> {
+        let line = |text: &'static str| Just(text.as_bytes().to_vec());
+        let smtp = prop_oneof![
+            2 => line("220 x ESMTP\r\n"),
+            3 => line("250-x\r\n250-PIPELINING\r\n250-STARTTLS\r\n250-XCLIENT NAME ADDR\r\n250 AUTH PLAIN CRAM-MD5\r\n"),
+            8 => line("250 2.0.0 ok\r\n"),
+            2 => line("354 go on\r\n"),
+            1 => line("235 2.7.0 in\r\n"),
+            1 => line("334 PDEyMz4=\r\n"),
+        ];
+        let users = prop_oneof![
+            line("+OK\r\n"),
+            line("-ERR no\r\n"),
+            line("VERSION\t1\t2\nMECH\tPLAIN\nDONE\n"),
+            line("OK\t1\tuser=joe\n"),
+            line("FAIL\t1\tuser=joe\n"),
+            line("* OK hello\r\n"),
+            line("a1 OK done\r\n"),
+            line("a2 OK done\r\n"),
+            line("a2 NO [UNAVAILABLE] later\r\n"),
+            line("\0\x02OK"),
+            line("\0\x02NO"),
+        ];
+        let broken = prop_oneof![
+            line("550 5.7.1 no\r\n"),
+            line("421 4.3.2 bye\r\n"),
+            line("250-x\r\n"),
+            line("250 \u{fc}ber\r\n"),
+            line("\u{1}250 ok\r\n"),
+            line("\u{2}"),
+            line("\u{3}"),
+            vec(any::<u8>(), 0..20),
+        ];
+        vec(prop_oneof![6 => smtp, 3 => users, 2 => broken], 0..24).prop_map(|words| words.concat())
+    }
+
+    /// Of messages that other servers took, the client hears so.
+    #[test]
+    fn servers_that_say_yes_are_believed() {
+        let go = "220 x\r\n250-x\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n";
+        let again = "250 reset\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n";
+        assert_eq!(check(0, format!("{go}{again}").as_bytes()), Ok(2));
+        assert_eq!(check(0, go.as_bytes()), Ok(1));
+        for (number, said) in [
+            (4, "+OK\r\n+OK\r\n"),
+            (5, "VERSION\t1\t2\nMECH\tPLAIN\nDONE\nOK\t1\n"),
+            (6, "\0\x02OK"),
+            (7, "* OK\r\na1 OK\r\na2 OK\r\n"),
+            (8, "\0"),
+        ] {
+            assert_eq!(check(number, said.as_bytes()), Ok(1), "{said:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nothing_is_accepted_that_another_server_has_not_accepted(
+            number in 0..ASKS.len() as u8,
+            said in said(),
+        ) {
+            if let Err(why) = check(number, &said) {
+                return Err(TestCaseError::fail(why));
+            }
+        }
+    }
+}
