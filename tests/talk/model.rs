@@ -194,6 +194,10 @@ impl Client {
             first => self.due(&asked, first.map_or(b"", |line| &line[..3])),
         };
         let farewell = closing && last.len() == due + 1 && last[due].starts_with(b"421");
+        // before the end of the data nothing is due to recipients, so that one reply ends the session
+        let refused = last.len() == 1 && !last[0].starts_with(b"2");
+        let broken_off = closing && refused && matches!(asked, Asked::Message(_));
+        let due = if broken_off { 1 } else { due };
         if last.len() != due && !farewell {
             return Err(format!("{} replies to {asked:?}, not {due}", last.len()));
         }

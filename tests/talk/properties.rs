@@ -175,11 +175,16 @@ proptest! {
 }
 
 /// Inputs of which fuzzing has found that the model was wrong about them, with the bits of their scene.
-const FOUND: [(u8, &[u8]); 1] = [
+const FOUND: [(u8, &[u8]); 2] = [
     // no DATA, but another word, which leaves the transaction as it is
     (
         8,
         b"EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@y.example>\r\nDATA\0\r\nBDAT 14 LAST\r\nSubject: x\r\n\r\n",
+    ),
+    // the session of a client of LMTP ends within its data
+    (
+        1,
+        b"LHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@y.example>\r\nRCPT TO:<z@y.example>\r\nDATA\r\na\nb\r\n.\r\n",
     ),
 ];
 
