@@ -78,6 +78,7 @@ impl Scene {
         lookup.set("max_errors", &["0"]);
         lookup.set("max_unknown_commands", &["0"]);
         lookup.set("max_auth_failures", &["0"]);
+        lookup.set("max_idle_commands", &["0"]);
         let networks = [
             ("xclient_networks", self.upstream),
             ("xforward_networks", self.upstream),

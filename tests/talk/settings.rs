@@ -30,8 +30,9 @@ pub fn read(number: u8, text: &[u8]) {
             let _ = line.blame(word, "x").to_string();
         }
     }
-    let map = lookup.map(name);
-    let _ = (map.get(b"x"), map.is_empty(), map.is_text());
+    if let Ok(map) = lookup.map(name) {
+        let _ = (map.get(b"x"), map.is_empty(), map.is_text());
+    }
     let _ = lookup.settings();
     for fault in lookup.faults() {
         assert!(!fault.to_string().is_empty());
