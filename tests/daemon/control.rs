@@ -392,3 +392,30 @@ fn the_protocol_is_versioned_bounded_and_never_in_the_way() {
     drop((deaf, many));
     eventually("it answers again", || daemon.ctl(&["status"]).status.success());
 }
+
+#[test]
+fn with_json_refusals_are_json() {
+    let site = Site::new();
+    let ask = |words: &[&str]| {
+        let output = site.program("qpsmtpctl").args(words).output().expect("qpsmtpctl");
+        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+    };
+    let (code, told) = ask(&["status", "--json"]);
+    assert_eq!(code, Some(69));
+    assert!(
+        told.starts_with("{\"error\":\"no answer at ") && told.ends_with("\"}\n"),
+        "{told}"
+    );
+
+    let daemon = Daemon::start(&[]);
+    daemon.site.config("plugins", "no_such_plugin\n");
+    let output = daemon.site.program("qpsmtpctl").args(["reload", "--json"]).output();
+    let output = output.expect("qpsmtpctl");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.starts_with("{\"error\":\"not reloaded\\u000a"), "{told}");
+    assert!(
+        told.contains("unknown plugin 'no_such_plugin'") && told.lines().count() == 1,
+        "{told}"
+    );
+}

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::GREETING;
+use super::table::quoted;
 
 /// sysexits.h: there is no daemon to speak to.
 const EX_UNAVAILABLE: u8 = 69;
@@ -72,7 +73,8 @@ impl Line {
     }
 }
 
-/// Asks once and prints the answer. Exit codes: 0 done, 1 refused, 69 no daemon.
+/// Asks once and prints the answer; a refusal goes to standard error, or as JSON where that is asked for. Exit codes: 0
+/// done, 1 refused, 69 no daemon.
 pub(crate) fn ask(socket: &Path, command: &str, waits_for_end: bool) -> ExitCode {
     let asked = Line::to(socket).and_then(|mut line| {
         let answer = line.ask(command)?;
@@ -81,6 +83,7 @@ pub(crate) fn ask(socket: &Path, command: &str, waits_for_end: bool) -> ExitCode
         }
         Ok(answer)
     });
+    let json = command.starts_with("json ");
     match asked {
         Ok(Ok(text)) => {
             // whoever reads it may have gone
@@ -88,15 +91,33 @@ pub(crate) fn ask(socket: &Path, command: &str, waits_for_end: bool) -> ExitCode
             ExitCode::SUCCESS
         }
         Ok(Err(words)) => {
-            eprintln!("{}", words.trim_end());
+            refuse(words.trim_end(), json);
             ExitCode::FAILURE
         }
-        Err(why) => unreachable(socket, &why),
+        Err(why) => {
+            refuse(&no_answer(socket, &why), json);
+            ExitCode::from(EX_UNAVAILABLE)
+        }
     }
+}
+
+/// Prints why there is no answer.
+fn refuse(why: &str, json: bool) {
+    if !json {
+        return eprintln!("{why}");
+    }
+    let mut object = String::from("{\"error\":");
+    quoted(why, &mut object);
+    // whoever reads it may have gone
+    let _ = writeln!(io::stdout(), "{object}}}");
+}
+
+fn no_answer(socket: &Path, why: &io::Error) -> String {
+    format!("no answer at {}: {why}", socket.display())
 }
 
 /// Says that there is no daemon.
 pub(super) fn unreachable(socket: &Path, why: &io::Error) -> ExitCode {
-    eprintln!("no answer at {}: {why}", socket.display());
+    eprintln!("{}", no_answer(socket, why));
     ExitCode::from(EX_UNAVAILABLE)
 }
