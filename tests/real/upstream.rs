@@ -67,6 +67,44 @@ fn haproxy_looks_whether_the_daemon_lives() {
     assert!(!daemon.lines().iter().any(|line| line.contains("bad PROXY header")));
 }
 
+/// Sends one message by TLS from the first byte; the arguments are the port and the CA.
+const SMTPS: &str = r#"
+import smtplib, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[2])
+with smtplib.SMTP_SSL("127.0.0.1", int(sys.argv[1]), "client.example.net", context=context, timeout=60,
+                      source_address=("127.0.0.7", 0)) as smtp:
+    smtp.sendmail("sender@example.net", ["user@example.com"], "Subject: x\r\n\r\ntext\r\n")
+"#;
+
+/// HAProxy cannot read what it passes on: its header comes first and in clear, TLS begins after it.
+#[test]
+fn haproxy_passes_on_tls_that_ends_here() {
+    let Some(python) = need_python("ssl") else {
+        return;
+    };
+    for (options, words) in [("send-proxy", "PROXY v1"), ("send-proxy-v2", "PROXY v2")] {
+        let site = Site::new();
+        let mut certificate = site.program("qpsmtpctl");
+        succeed(certificate.args(["cert", "--CN", "mx.example.com", "--name", "127.0.0.1", "--dir", "ssl"]));
+        site.config("plugins", "tls\nrcpt_ok\nqueue/maildir ./Maildir\n");
+        site.config("proxy_networks", "127.0.0.1\n");
+        let daemon = Daemon::serve(site, &["--listen-address", "smtps://127.0.0.1:0"]);
+        let Some(proxy) = haproxy(&daemon, options) else {
+            return;
+        };
+        let ca = daemon.site.path().join("ssl/qpsmtpd-ca.crt");
+        let mut client = python.command();
+        succeed(client.args(["-c", SMTPS, &proxy.address.port().to_string()]).arg(ca));
+        daemon.wait_for(&format!("{words} from 127.0.0.1: client 127.0.0.7:"));
+        let message = daemon.site.messages().remove(0);
+        assert!(
+            message.contains("(127.0.0.7)") && message.contains(" with ESMTPS"),
+            "{message}"
+        );
+        assert!(!daemon.lines().iter().any(|line| line.contains("bad PROXY header")));
+    }
+}
+
 #[test]
 fn stunnel_tells_its_client() {
     let site = Site::new();
