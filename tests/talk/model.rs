@@ -313,7 +313,8 @@ impl Client {
         if std::mem::replace(&mut self.in_login, code == 334) {
             return;
         }
-        let path = path(&String::from_utf8_lossy(line), reply);
+        let text = String::from_utf8_lossy(line);
+        let path = path(&text, reply);
         let is_text = std::str::from_utf8(line).is_ok();
         let line = String::from_utf8_lossy(line).to_ascii_uppercase();
         let line = line.strip_suffix("\r\n").or(line.strip_suffix('\n')).unwrap_or(&line);
@@ -324,7 +325,9 @@ impl Client {
             "MAIL" if code == 500 || !is_text => {}
             "MAIL" => {
                 self.reset();
-                self.sender = (code == 250).then_some(path);
+                // catalogue 3: what holds that anywhere is the null sender
+                let undefined = text.contains("[undefined]") && reply.contains("<>, ");
+                self.sender = (code == 250).then(|| if undefined { "<>".to_owned() } else { path });
                 self.binary = line.contains("BINARYMIME");
             }
             "RCPT" if code == 250 => self.recipients.push(path),

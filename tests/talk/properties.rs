@@ -175,7 +175,7 @@ proptest! {
 }
 
 /// Inputs of which fuzzing has found that the model was wrong about them, with the bits of their scene.
-const FOUND: [(u8, &[u8]); 2] = [
+const FOUND: [(u8, &[u8]); 3] = [
     // no DATA, but another word, which leaves the transaction as it is
     (
         8,
@@ -185,6 +185,11 @@ const FOUND: [(u8, &[u8]); 2] = [
     (
         1,
         b"LHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@y.example>\r\nRCPT TO:<z@y.example>\r\nDATA\r\na\nb\r\n.\r\n",
+    ),
+    // the null sender in one of its forms, with an address behind it
+    (
+        0,
+        b"EHLO x\r\nMAIL FROM:[undefined]<a@b.example>\r\nRCPT TO:<x@y.example>\r\nDATA\r\nSubject: x\r\n\r\n.\r\n",
     ),
 ];
 
