@@ -158,11 +158,11 @@ fn yescrypt_kib(settings: &str) -> Option<u64> {
 mod tests {
     use super::super::password::{Scheme, compared};
     use super::*;
-    use crate::plugin::{Kit, declined, deny};
+    use crate::config::Lookup;
+    use crate::plugin::{Chain, Kit, declined, deny};
 
     fn kit() -> Kit {
-        let (declaration, _) = crate::plugins::REGISTER.find("auth/auth_flat_file").expect("a plugin");
-        Kit::load(declaration, "")
+        Kit::with(Chain::new(Vec::new()), Lookup::in_memory())
     }
 
     #[test]
