@@ -1,17 +1,10 @@
 //! Files of the configuration with anything in them: there are settings, and faults that say what is wrong and where.
 
 use std::path::PathBuf;
-use std::sync::LazyLock;
 
 use qpsmtpd::config::{Lines, Lookup, TABLE};
 use qpsmtpd::plugin::load_line;
 use qpsmtpd::plugins::REGISTER;
-
-static PLACE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-    let memory = PathBuf::from("/dev/shm");
-    let place = if memory.is_dir() { memory } else { std::env::temp_dir() };
-    tempfile::tempdir_in(place).expect("a directory")
-});
 
 /// Reads this as the file that has this number in the table of settings.
 ///
@@ -19,9 +12,11 @@ static PLACE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
 /// If that does not go as it should.
 pub fn read(number: u8, text: &[u8]) {
     let name = TABLE[usize::from(number) % TABLE.len()].name;
-    let path = PLACE.path().join(name);
-    std::fs::write(&path, text).expect("write");
-    let lookup = Lookup::with_dirs(vec![PLACE.path().to_owned()]);
+    let memory = PathBuf::from("/dev/shm");
+    let place = if memory.is_dir() { memory } else { std::env::temp_dir() };
+    let place = tempfile::tempdir_in(place).expect("a directory");
+    std::fs::write(place.path().join(name), text).expect("write");
+    let lookup = Lookup::with_dirs(vec![place.path().to_owned()]);
     let lines = lookup.lines(name);
     for line in lines.iter() {
         assert!(!line.is_empty() && line.place.line > 0, "{line:?}");
@@ -37,7 +32,6 @@ pub fn read(number: u8, text: &[u8]) {
     for fault in lookup.faults() {
         assert!(!fault.to_string().is_empty());
     }
-    std::fs::remove_file(path).expect("remove");
 }
 
 /// Loads the plugin of this number with these arguments, or what this line says if there is no such number.
