@@ -44,13 +44,20 @@ VALUES = {
 
 def judge(run, warm, bound):
     """Slopes of a run, and all that is wrong with it."""
-    slopes = {name: grown(run["samples"], warm, value) for name, value in VALUES.items()}
+    samples = run["samples"]
+    slopes = {name: grown(samples, warm, value) for name, value in VALUES.items()}
+    middle = (warm + samples[-1]["t"]) / 2
+    late = {name: grown(samples, middle, value) for name, value in VALUES.items()}
     wrong = list(run["faults"])
-    # a slope that its own error could explain is none
+    # A slope that its own error could explain is none. What is kept for use again grows ever more slowly; what each
+    # session leaves behind does not slow down.
+    surely = lambda slope: slope["per_minute"] - 2 * slope["error"] > bound
     for name in ("pss", "pss_master"):
-        if slopes[name]["per_minute"] - 2 * slopes[name]["error"] > bound:
-            wrong.append(f"{name} grows by {slopes[name]['per_minute']} KiB per minute")
-    resting = [row for row in run["samples"] if row["resting"] == "rested"]
+        if surely(slopes[name]) and surely(late[name]):
+            wrong.append(f"{name} grows by {slopes[name]['per_minute']} KiB per minute, by {late[name]['per_minute']} in "
+                         "the last half")
+    slopes |= {f"{name}, last half": late[name] for name in ("pss", "pss_master")}
+    resting = [row for row in samples if row["resting"] == "rested"]
     if len(resting) > 1:
         first, last = resting[0], resting[-1]
         for kind in first["kinds"]:
