@@ -27,7 +27,10 @@ impl Dialogue<'_> {
         let (user, ip) = (harmless(user), self.s.peer.ip);
         let mut words = format!("authentication failed for {user} from {ip}");
         if !decision.text.is_empty() {
-            words = format!("{words} - {}", decision.text);
+            match tells_why(mechanism) {
+                true => words = format!("{words} - {}", decision.text),
+                false => self.log(Level::Info, format_args!("login refused: {}", decision.text)),
+            }
         }
         if let Some(canned) = answer(Hook::auth, Verdict::Deny) {
             self.say_text(canned, words);
@@ -77,4 +80,10 @@ impl Dialogue<'_> {
             Heard::Leaving => Some(self.leaving()),
         }
     }
+}
+
+/// Whether the client hears the plugins' words. Who has presented a token or a certificate may know what is wrong with
+/// it; of a password nobody is told more than that it failed, or guesses would learn which users there are.
+fn tells_why(mechanism: &str) -> bool {
+    matches!(mechanism, "external" | "oauthbearer" | "xoauth2")
 }
