@@ -178,70 +178,28 @@ fn what_comes_into_settled_folders_is_seen() {
     site.lookup.refresh();
     site.cdb("a/m.cdb", "k");
     assert!(site.refresh_moves());
-    assert!(site.lookup.map("m").expect("sound").get(b"k").expect("sound").is_some());
+    assert!(has(&site.lookup, "m", b"k"));
 }
 
 #[test]
 fn a_cdb_wins_over_text_and_the_first_folder_over_others() {
     let site = Site::with(&[("a/m", "Text.example\n")]);
-    assert!(
-        site.lookup
-            .map("m")
-            .expect("sound")
-            .get(b"text.example")
-            .expect("sound")
-            .is_some()
-    );
+    assert!(has(&site.lookup, "m", b"text.example"));
     site.cdb("b/m.cdb", "b.example");
     assert!(site.refresh_moves());
-    assert!(
-        site.lookup
-            .map("m")
-            .expect("sound")
-            .get(b"b.example")
-            .expect("sound")
-            .is_some()
-    );
-    assert!(
-        site.lookup
-            .map("m")
-            .expect("sound")
-            .get(b"text.example")
-            .expect("sound")
-            .is_none()
-    );
+    assert!(has(&site.lookup, "m", b"b.example"));
+    assert!(!has(&site.lookup, "m", b"text.example"));
     site.cdb("a/m.cdb", "a.example");
     assert!(site.refresh_moves());
-    assert!(
-        site.lookup
-            .map("m")
-            .expect("sound")
-            .get(b"a.example")
-            .expect("sound")
-            .is_some()
-    );
+    assert!(has(&site.lookup, "m", b"a.example"));
     assert!(!site.refresh_moves());
     fs::remove_file(site.path("a/m.cdb")).expect("removed");
     fs::remove_file(site.path("b/m.cdb")).expect("removed");
     assert!(site.refresh_moves());
     site.write("a/m", "new.example");
-    assert!(
-        site.lookup
-            .map("m")
-            .expect("sound")
-            .get(b"text.example")
-            .expect("sound")
-            .is_some()
-    );
+    assert!(has(&site.lookup, "m", b"text.example"));
     assert!(site.refresh_moves());
-    assert!(
-        site.lookup
-            .map("m")
-            .expect("sound")
-            .get(b"new.example")
-            .expect("sound")
-            .is_some()
-    );
+    assert!(has(&site.lookup, "m", b"new.example"));
 }
 
 #[test]
@@ -257,7 +215,7 @@ fn a_damaged_cdb_is_a_fault() {
     );
     site.cdb("a/m.cdb", "k");
     site.lookup.refresh();
-    assert!(site.lookup.map("m").expect("sound").get(b"k").expect("sound").is_some());
+    assert!(has(&site.lookup, "m", b"k"));
     assert_eq!(site.lookup.faults(), []);
 }
 
@@ -281,6 +239,12 @@ fn settings_are_built_once_per_change() {
     site.lookup.refresh();
     assert_eq!(site.lookup.settings().databytes, 30);
     assert_eq!(site.lookup.faults(), []);
+}
+
+/// Whether a map has a key.
+fn has(lookup: &Lookup, map: &str, key: &[u8]) -> bool {
+    let map = lookup.map(map).expect("sound");
+    map.get(key).expect("sound").is_some()
 }
 
 /// The headlines of what is wrong with a name.
@@ -364,23 +328,9 @@ fn memory_needs_no_folders() {
     lookup.set("morercpthosts", &["one.example"]);
     assert_eq!(lookup.first("me").as_deref(), Some("mail.example.com"));
     assert_eq!(lookup.settings().me, "mail.example.com");
-    assert!(
-        lookup
-            .map("morercpthosts")
-            .expect("sound")
-            .get(b"one.example")
-            .expect("sound")
-            .is_some()
-    );
+    assert!(has(&lookup, "morercpthosts", b"one.example"));
     lookup.set("morercpthosts", &["two.example"]);
-    assert!(
-        lookup
-            .map("morercpthosts")
-            .expect("sound")
-            .get(b"two.example")
-            .expect("sound")
-            .is_some()
-    );
+    assert!(has(&lookup, "morercpthosts", b"two.example"));
     lookup.set_map("morercpthosts", &[("three.example", "x")]);
     assert_eq!(
         lookup.map("morercpthosts").expect("sound").get(b"three.example"),
