@@ -116,15 +116,19 @@ impl Postfix {
         fs::read_to_string(self.place.path().join("log")).unwrap_or_default()
     }
 
+    /// The first line of the log that contains all these words.
+    fn logged(&self, words: &[&str]) -> Option<String> {
+        let log = self.log();
+        let mut lines = log.lines();
+        let found = lines.find(|line| words.iter().all(|word| line.contains(word)));
+        found.map(str::to_owned)
+    }
+
     /// Waits until one line of the log contains all these words, and gives it.
     pub fn wait_for(&self, words: &[&str]) -> String {
         let mut found = None;
         eventually(&format!("{words:?} in the log of Postfix"), || {
-            let log = self.log();
-            let mut lines = log.lines();
-            found = lines
-                .find(|line| words.iter().all(|word| line.contains(word)))
-                .map(str::to_owned);
+            found = self.logged(words);
             found.is_some()
         });
         found.expect("a line")
@@ -149,11 +153,14 @@ impl Postfix {
         eventually("Postfix has read its configuration again", || reloads() > before);
     }
 
-    /// Makes it try again what it has put off.
-    pub fn flush(&self) {
-        // it has told its log before it has put off
-        self.wait_until_idle();
-        succeed(self.tool("postqueue").arg("-f"));
+    /// Makes it try again what it has put off, until one line of the log contains all these words. It tells its log before
+    /// it has put a message off, and what it is just about to put off it does not try again.
+    pub fn try_again(&self, words: &[&str]) {
+        eventually(&format!("{words:?} in the log of Postfix"), || {
+            self.wait_until_idle();
+            succeed(self.tool("postqueue").arg("-f"));
+            self.logged(words).is_some()
+        });
     }
 
     /// Waits until it has nothing to send any more; what it holds or has put off may remain.
