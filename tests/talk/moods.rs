@@ -272,11 +272,28 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Gives its bytes in pieces, and keeps what it hears.
 #[derive(Clone)]
-struct Pieces {
+pub struct Pieces {
     input: Vec<u8>,
     cuts: Vec<usize>,
     cut: usize,
     output: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Pieces {
+    /// Gives these bytes in pieces of these sizes, again and again.
+    pub fn new(input: Vec<u8>, cuts: &[usize]) -> Pieces {
+        Pieces {
+            input,
+            cuts: cuts.to_vec(),
+            cut: 0,
+            output: Arc::default(),
+        }
+    }
+
+    /// What it has heard so far.
+    pub fn heard(&self) -> Vec<u8> {
+        lock(&self.output).clone()
+    }
 }
 
 impl Wire for Pieces {
@@ -307,16 +324,11 @@ pub struct Outcome {
 
 /// What comes of these bytes, in packets of these sizes, again and again; or how the replies are malformed.
 pub fn outcome(scene: Scene, input: &[u8], moods: &[Mood], cuts: &[usize]) -> Result<Outcome, String> {
-    let (stage, output) = (Backstage::default(), Arc::default());
-    let wire = Pieces {
-        input: input.to_vec(),
-        cuts: cuts.to_vec(),
-        cut: 0,
-        output: Arc::clone(&output),
-    };
-    scene.play(moods, &stage, Box::new(wire));
+    let stage = Backstage::default();
+    let wire = Pieces::new(input.to_vec(), cuts);
+    scene.play(moods, &stage, Box::new(wire.clone()));
     let queued: Vec<Kept> = std::mem::take(&mut *lock(&stage.queue));
-    let output: Vec<u8> = lock(&output).clone();
+    let output = wire.heard();
     well_formed(&output, scene.extensions)?;
     Ok(Outcome {
         replies: String::from_utf8_lossy(&output).into_owned(),

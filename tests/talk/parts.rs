@@ -1,41 +1,13 @@
 //! Messages that come by DATA, and by BDAT in parts of any size: the outcome is the same.
 
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::PoisonError;
 
 use qpsmtpd::config::Lookup;
 use qpsmtpd::mail::Extensions;
-use qpsmtpd::session::wire::{Heard, Wire};
 
 use super::cast::{Queue, keeper, scripted};
+use super::moods::Pieces;
 use super::stage::{self, Set};
-
-/// Gives its bytes in pieces of one size, and keeps what it hears.
-#[derive(Clone)]
-struct Pieces {
-    input: Vec<u8>,
-    size: usize,
-    heard: Arc<Mutex<Vec<u8>>>,
-}
-
-impl Wire for Pieces {
-    fn read(&mut self, buffer: &mut [u8], _: Instant, _: bool) -> io::Result<Heard> {
-        let count = self.size.min(buffer.len()).min(self.input.len());
-        if count == 0 {
-            return Ok(Heard::End);
-        }
-        buffer[..count].copy_from_slice(&self.input[..count]);
-        self.input.drain(..count);
-        Ok(Heard::Bytes(count))
-    }
-
-    fn write(&mut self, bytes: &[u8], _: Instant) -> io::Result<()> {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.extend_from_slice(bytes);
-        Ok(())
-    }
-}
 
 /// What became of a message: the reply that decided, and what was queued, without the fields that the server adds.
 #[derive(Debug, PartialEq)]
@@ -63,15 +35,9 @@ fn outcome(message: &[u8], sent: &[u8], size: usize, bare: bool) -> Outcome {
     let mut plugins: Vec<_> = plugins.iter().map(|line| scripted(line).expect("a plugin")).collect();
     plugins.push(keeper(queue.clone(), Extensions::default()));
     let start = "EHLO client.example\r\nMAIL FROM:<from@b.example>\r\nRCPT TO:<x@y.example>\r\n";
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let wire = Pieces {
-        input: [start.as_bytes(), sent].concat(),
-        size,
-        heard: heard.clone(),
-    };
-    stage::session(lookup, plugins, Box::new(wire), Set::quiet());
-    let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-    let heard = String::from_utf8_lossy(&heard).into_owned();
+    let wire = Pieces::new([start.as_bytes(), sent].concat(), &[size]);
+    stage::session(lookup, plugins, Box::new(wire.clone()), Set::quiet());
+    let heard = String::from_utf8_lossy(&wire.heard()).into_owned();
     let replies = heard.lines().skip_while(|line| !line.contains("recipient ok")).skip(1);
     let mut replies = replies.filter(|line| !line.starts_with("354") && !line.ends_with("bytes received"));
     let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
