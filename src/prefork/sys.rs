@@ -254,13 +254,16 @@ pub fn give_back_stack() {
     /// Room for this call, the system call, and what the compiler keeps below the stack pointer.
     const OURS: usize = 1024;
     let end = STACK_END.get();
+    if end.is_null() {
+        return;
+    }
     let page = match sysconf(SysconfVar::PAGE_SIZE) {
         Ok(Some(page)) => page as usize,
         _ => return,
     };
     let here = (&raw const end).addr();
     let unused = (here - OURS) / page * page;
-    if end.is_null() || unused <= end.addr() {
+    if unused <= end.addr() {
         return;
     }
     // SAFETY: from the far end of this thread's stack to below all of its frames, this one included, lies nothing that

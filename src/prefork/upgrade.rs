@@ -12,6 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::libc;
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, dup};
 
@@ -72,7 +73,7 @@ fn adopted(command: &mut Command) -> io::Result<Pid> {
         // Signals are not held, because the command would inherit that. One that comes now wakes the master for nothing.
         let words = match command.spawn() {
             Ok(child) => child.id().to_string(),
-            Err(e) => format!("-{}", e.raw_os_error().unwrap_or(0)),
+            Err(e) => format!("-{}", e.raw_os_error().unwrap_or(libc::EINVAL)),
         };
         let told = theirs.write_all(words.as_bytes());
         std::process::exit(i32::from(told.is_err()));
