@@ -37,7 +37,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("mio",               &["src/net/", "src/prefork/"]),
     ("mysql",             &["src/net/sql.rs"]),
     // users and processes; programs that plugins run
-    ("nix",               &["src/prefork/", "src/plugin/program.rs", "src/daemon"]),
+    ("nix",               &["src/prefork/", "src/plugin/program.rs", "src/plugin/pipe.rs", "src/daemon"]),
     ("pbkdf2",            &["src/plugin/scram.rs"]),
     ("rcgen",             &["src/net/cert.rs"]),
     ("regex",             &["src/plugin/patterns.rs", "tests/"]),
