@@ -21,6 +21,8 @@ use super::sys;
 const STACK: usize = 512 * 1024;
 /// How long a thread waits for its next session.
 const KEPT: Duration = Duration::from_secs(10);
+/// How often, at most, what the heaps keep is given back while sessions go on.
+const TIDY: Duration = Duration::from_secs(10);
 
 /// The seats of one worker and the threads that serve those who sit there.
 pub(super) struct Crowd<'a> {
@@ -38,6 +40,8 @@ struct Inside<'a> {
     arrivals: VecDeque<Arrival<'a>>,
     /// Threads that wait for one.
     waiting: usize,
+    /// When the heaps were last tidied.
+    tidied: Instant,
     closed: bool,
 }
 
@@ -48,6 +52,7 @@ impl<'a> Crowd<'a> {
                 free: (0..seats).rev().collect(),
                 arrivals: VecDeque::new(),
                 waiting: 0,
+                tidied: Instant::now(),
                 closed: false,
             }),
             arrived: Condvar::new(),
@@ -129,6 +134,22 @@ impl<'a> Crowd<'a> {
                 host.post.report(MORE);
             }
         }
+        if self.tidies(host.post.row().sessions() == 0) {
+            sys::give_back_heaps();
+        }
+    }
+
+    /// Whether a thread that ends gives back what the heaps keep of the sessions that are over: the last one does, if
+    /// `all_over`, and others now and then. Without that a worker would keep the most that it ever needed, and a little
+    /// more after each wave of clients: what is free lies between what is in use.
+    fn tidies(&self, all_over: bool) -> bool {
+        let mut inside = self.inside();
+        let last = all_over && inside.waiting == 0;
+        if inside.closed || !last && inside.tidied.elapsed() < TIDY {
+            return false;
+        }
+        inside.tidied = Instant::now();
+        true
     }
 
     /// The next session; none if there is none in time.

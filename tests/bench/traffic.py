@@ -18,13 +18,23 @@ KINDS = visitors.kind + mischief.kind
 class Site:
     """What the clients of one server share."""
 
-    def __init__(self, folder, name, ports, go):
-        self.ports, self.session, self.go = ports, None, go
+    def __init__(self, folder, name, ports, go, present):
+        self.ports, self.session, self.go, self.present = ports, None, go, present
         self.ledger = Ledger(folder / "ledger", name)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
         self.lock = threading.Lock()
         self.outcomes, self.remarks = collections.Counter(), collections.Counter()
+
+    def come(self):
+        """Whether a client may come; whoever may is present until `leave`."""
+        with self.present.get_lock():
+            self.present.value += (may := self.go.is_set())
+        return may
+
+    def leave(self):
+        with self.present.get_lock():
+            self.present.value -= 1
 
     def one(self, function):
         """One client; how it ended is counted."""
@@ -57,15 +67,18 @@ def crowd_of(site, slow, rate, threads, over):
                 time.sleep(0.1)
                 continue
             time.sleep(random.expovariate(rate / threads))
-            site.one(random.choices(functions, weights)[0])
+            if site.come():
+                site.one(random.choices(functions, weights)[0])
+                site.leave()
     return [threading.Thread(target=be, daemon=True) for _ in range(threads)]
 
 
-def run(folder, name, ports, rate, go, over):
-    """The process of all clients of one server, until `over`; leaves `outcomes` in the folder."""
+def run(folder, name, ports, rate, go, present, over):
+    """The process of all clients of one server, until `over`: they come while `go` is set, and `present` is how many
+    there are. Leaves `outcomes` in the folder."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    site = Site(folder, name, ports, go)
+    site = Site(folder, name, ports, go, present)
     threads = crowd_of(site, False, rate, 10, over) + crowd_of(site, True, 2, 6, over)
     for thread in threads:
         thread.start()
