@@ -1,9 +1,29 @@
 //! The test kit for authors of plugins: a client in memory, no sockets, no DNS, no waiting.
 //!
-//! ```ignore
-//! let mut t = Kit::load(&DECLARATION, "reject 0");
-//! t.config("badrcptto", &["bad@example.com no such person"]);
+//! ```
+//! use qpsmtpd::plugin::*;
+//!
+//! plugin! {
+//!     /// Knows one mailbox.
+//!     "one_box", OneBox {
+//!         /// Its local part.
+//!         @1 user: String,
+//!     }
+//!     hooks [rcpt]
+//! }
+//!
+//! impl OneBox {
+//!     fn rcpt(&self, _: &mut Session, recipient: &Address, _: &Params) -> Answer {
+//!         match recipient.user() == self.user {
+//!             true => declined(),
+//!             false => deny("no such person"),
+//!         }
+//!     }
+//! }
+//!
+//! let mut t = Kit::load(&DECLARATION, "box");
 //! t.mail("a@b.org").declined();
+//! t.rcpt("box@example.com").declined();
 //! t.rcpt("bad@example.com").denied("no such person");
 //! ```
 

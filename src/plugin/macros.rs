@@ -3,7 +3,8 @@
 
 /// Declares a plugin.
 ///
-/// ```ignore
+/// ```
+/// # use qpsmtpd::plugin::*;
 /// plugin! {
 ///     /// Detects mail loops by counting Received and Delivered-To fields.
 ///     "loop", Loop {
@@ -12,6 +13,11 @@
 ///     }
 ///     hooks [data_post]
 /// }
+/// # impl Loop {
+/// #     fn data_post(&self, _: &mut Session) -> Answer {
+/// #         declined()
+/// #     }
+/// # }
 /// ```
 ///
 /// makes `struct Loop { max_hops: u32 }`, reads `loop 100` and `loop max_hops 100` from config/plugins, and calls the
