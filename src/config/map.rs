@@ -144,7 +144,11 @@ impl FoundMap {
             if is_database {
                 let (map, fault) = match Map::open(&path) {
                     Ok(map) => (map, None),
-                    Err(fault) => (Map::default(), Some(fault)),
+                    Err(fault) => {
+                        // what the system refuses now it may grant later, with the same file
+                        seen.iter_mut().for_each(Seen::unsettle);
+                        (Map::default(), Some(fault))
+                    }
                 };
                 return FoundMap {
                     fault,

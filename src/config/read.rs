@@ -111,7 +111,7 @@ impl Reader<'_> {
                 Ok(meta) if fits(&meta) => return Some((path, meta)),
                 Ok(_) => {}
                 Err(error) if is_absence(&error) => {}
-                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => self.fault(unreadable(&path, &error)),
+                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => self.unreadable(&path, &error),
                 // The folder may not be searched: the next one counts, as if it were not there.
                 Err(error) => {
                     let dir = path.parent().unwrap_or(&path);
@@ -129,7 +129,7 @@ impl Reader<'_> {
         let there = self.seen.iter().filter(|look| look.is_there());
         let folders: Vec<PathBuf> = there.map(|look| look.path().to_owned()).collect();
         for folder in folders {
-            self.fault(unreadable(&folder, &io::ErrorKind::IsADirectory.into()));
+            self.unreadable(&folder, &io::ErrorKind::IsADirectory.into());
         }
     }
 
@@ -148,10 +148,7 @@ impl Reader<'_> {
         }
         let bytes = match self.bytes(path, meta) {
             Ok(bytes) => bytes,
-            Err(error) => {
-                self.fault(unreadable(path, &error));
-                return;
-            }
+            Err(error) => return self.unreadable(path, &error),
         };
         let name: Arc<Path> = Arc::from(path);
         self.open.push((identity, name.clone()));
@@ -202,6 +199,16 @@ impl Reader<'_> {
         }
     }
 
+    /// Notes that a file or folder cannot be read. Where the system says so, as when it is out of descriptors, that may
+    /// be over before anything about the file has changed, so that the next refresh reads it again.
+    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        if error.raw_os_error().is_some() {
+            let same = |look: &&mut Seen| look.path() == path;
+            self.seen.iter_mut().filter(same).for_each(Seen::unsettle);
+        }
+        self.fault(Fault::error(format!("cannot read: {error}")).at(Place::of_file(path)));
+    }
+
     fn include(&mut self, line: &Line, path: &str) {
         let Some((found, meta)) = self.find(Path::new(path), |_| true) else {
             return;
@@ -212,19 +219,16 @@ impl Reader<'_> {
         }
         let names = match names_in(&found) {
             Ok(names) => names,
-            Err(error) => {
-                self.fault(unreadable(&found, &error));
-                return;
-            }
+            Err(error) => return self.unreadable(&found, &error),
         };
         for name in names {
             let path = found.join(name);
             let look = fs::metadata(&path);
-            if let Ok(meta) = &look
-                && meta.is_file()
-            {
-                self.seen.push(Seen::new(path.clone(), &look));
-                self.file(&path, meta, Some(line));
+            self.seen.push(Seen::new(path.clone(), &look));
+            match look {
+                Ok(meta) if meta.is_file() => self.file(&path, &meta, Some(line)),
+                Err(error) if !is_absence(&error) => self.unreadable(&path, &error),
+                _ => {}
             }
         }
     }
@@ -248,10 +252,6 @@ fn names_in(dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
     }
     names.sort();
     Ok(names)
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Fault {
-    Fault::error(format!("cannot read: {error}")).at(Place::of_file(path))
 }
 
 #[cfg(test)]

@@ -72,6 +72,11 @@ impl Seen {
         }
     }
 
+    /// What is there could not be read, which may be otherwise next time though nothing about the file has changed.
+    pub(super) fn unsettle(&mut self) {
+        self.settled = false;
+    }
+
     /// Whether something may be there and cannot be looked at.
     pub(super) fn is_hidden(&self) -> bool {
         self.hidden
@@ -126,7 +131,7 @@ pub(super) fn is_absence(error: &io::Error) -> bool {
 pub(super) enum State {
     /// Nothing has changed.
     Same,
-    /// It changed so shortly before it was seen that a later change need not show.
+    /// It changed so shortly before it was seen that a later change need not show, or it could not be read.
     Unsure,
     /// It has changed, come or gone.
     Moved,

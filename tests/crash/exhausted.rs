@@ -2,9 +2,10 @@
 //! sessions. The client is asked to try again, or another worker serves it; who is served already notices nothing.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::{Duration, UNIX_EPOCH};
 
-use crate::faults::{Limit, memory};
+use crate::faults::{Limit, memory, open_files};
 use crate::harness::{Daemon, Site, deliver};
 use crate::process::eventually;
 use crate::rights::may;
@@ -102,4 +103,50 @@ fn a_message_that_memory_cannot_hold() {
     let sizes: Vec<usize> = daemon.site.messages().iter().map(String::len).collect();
     assert_eq!(sizes.iter().filter(|size| **size > 50_000_000).count(), 1, "{sizes:?}");
     assert_eq!(sizes.len(), 3);
+}
+
+/// What is asked of the client while a list cannot be opened, the list does not go on asking when it can be again.
+#[test]
+fn a_list_that_could_not_be_opened_once() {
+    if !may(&["setpriv", "prlimit"]) {
+        return;
+    }
+    let daemon = Daemon::serve(Site::new(), &["--listen-address", "127.0.0.1:0", "--children", "1"]);
+    assert_eq!(daemon.client().message("first"), 250);
+    let worker = daemon.workers()[0];
+    for name in ["rcpthosts", "morercpthosts.cdb"] {
+        let file = daemon.site.path().join("config").join(name);
+        if name.ends_with(".cdb") {
+            let mut writer = cdb2::CDBWriter::create(&file).expect("a writer");
+            writer.add(b"example.net", b"").expect("room");
+            writer.finish().expect("written");
+        } else {
+            daemon.site.config(name, "example.com\nexample.net\n");
+        }
+        // later changes of it would show
+        eventually("the edit is old", || {
+            let changed = fs::metadata(&file).expect("file").ctime() as u64;
+            let age = UNIX_EPOCH
+                .elapsed()
+                .expect("clock")
+                .saturating_sub(Duration::from_secs(changed));
+            age > Duration::from_secs(3)
+        });
+        // the connection is the last that it can have
+        Limit::Descriptors.set(worker, open_files(worker) + 1);
+        assert_eq!(to_another_domain(&daemon), 450, "{name}");
+        Limit::Descriptors.lift(worker);
+        assert_eq!(to_another_domain(&daemon), 550, "{name}");
+    }
+    assert_eq!(daemon.workers(), [worker]);
+}
+
+/// The answer to a recipient whom no list names.
+fn to_another_domain(daemon: &Daemon) -> u16 {
+    let mut client = daemon.client();
+    client.expect(250, "EHLO client.example.net");
+    client.expect(250, "MAIL FROM:<sender@example.net>");
+    let code = client.say("RCPT TO:<box@example.org>");
+    client.expect(221, "QUIT");
+    code
 }

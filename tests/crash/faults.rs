@@ -233,7 +233,7 @@ impl Limit {
 }
 
 /// The lowest number that no descriptor has: with this limit not one more can be opened.
-fn open_files(process: Pid) -> usize {
+pub fn open_files(process: Pid) -> usize {
     let entries = fs::read_dir(format!("/proc/{process}/fd")).expect("descriptors");
     let names = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let numbers: HashSet<usize> = names.collect();
