@@ -108,6 +108,10 @@ pub fn run(start: Start) -> ExitCode {
     if start.check {
         return check(start.config.as_deref());
     }
+    if let Err(why) = prefork::outlive_limits_of_files() {
+        complain(&why.to_string());
+        return ExitCode::from(EX_OSERR);
+    }
     // before anything else is opened
     let Inherited {
         listeners: inherited,

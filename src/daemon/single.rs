@@ -12,11 +12,15 @@ use crate::smtp::Entry;
 
 use super::doors::SUBMISSIONS;
 use super::generation::Recipe;
-use super::{EX_CONFIG, print};
+use super::{EX_CONFIG, EX_OSERR, print};
 
 /// One session on stdin and stdout (catalogue 8.1).
 pub fn single(config: Option<&Path>, reverse_name: bool, lmtp: bool) -> ExitCode {
     prefork::keep_stderr_from_client();
+    if let Err(why) = prefork::outlive_limits_of_files() {
+        super::complain(&why.to_string());
+        return ExitCode::from(EX_OSERR);
+    }
     let recipe = Recipe {
         config: config.map(Path::to_owned),
         reverse_name,

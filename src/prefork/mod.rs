@@ -71,6 +71,7 @@ pub use post::{Leave, Notice, Others};
 pub use rates::{Counted, Limit, Rates};
 use seat::Grouping;
 pub use seat::{Doing, Occupant, Seat};
+pub use signals::outlive_limits_of_files;
 pub use sys::give_back_stack;
 pub use title::title;
 pub use unix::{Caller, SocketRights};

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use mio::net::UnixStream;
 use nix::sys::signal::{SigSet, SigmaskHow};
+use signal_hook::consts::SIGXFSZ;
 use signal_hook::{SigId, flag, low_level};
 
 /// The signals that a process wants to hear of. Dropping it ends the hearing; the signals are then
@@ -62,6 +63,16 @@ impl Drop for Signals {
 /// Writes a byte to `socket`, which must be one, whenever `signal` comes.
 pub(super) fn forward(signal: i32, socket: OwnedFd) -> io::Result<()> {
     low_level::pipe::register(signal, socket).map(drop)
+}
+
+/// From now on a file that would become longer than this process may make it (RLIMIT_FSIZE) is an error of the call that
+/// writes, as a full disk is, and not the end of the process and of all its sessions. It holds for those that are forked,
+/// and not for programs that are started.
+///
+/// # Errors
+/// Those of the system.
+pub fn outlive_limits_of_files() -> io::Result<()> {
+    flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 /// All signals are held back as long as this lives.

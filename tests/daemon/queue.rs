@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use std::process::Command;
+
 use crate::harness::{Daemon, Site};
 
 const HERE: [&str; 2] = ["--listen-address", "127.0.0.1:0"];
@@ -88,4 +90,37 @@ fn qmail_queue() {
         "{pid} (queue) queue::qmail_2dqueue: (for {pid}) Queuing to {}",
         program.display()
     ));
+}
+
+/// Whoever starts us may say how long a file may become (`ulimit -f`, LimitFSIZE=). What is longer is put off, as by a
+/// full disk; no session ends by it, neither this one nor those beside it.
+#[test]
+fn a_message_longer_than_any_file_may_be() {
+    let site = site("queue/maildir ./Maildir");
+    site.config("spool_dir", "./spool\n");
+    let program = site.program("qpsmtpd-prefork");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 40000; exec \"$@\"", "sh"]);
+    command.arg(program.get_program()).arg("--no-rdns").args(HERE);
+    command.args(["--children", "1", "--sessions", "3"]);
+    command.current_dir(site.path()).env("HOME", site.path());
+    let daemon = Daemon::run(site, &mut command);
+    let worker = daemon.workers();
+    let (mut client, mut neighbour) = (daemon.client(), daemon.client());
+    neighbour.begin_message();
+    client.begin_message().send("Subject: long\r\n\r\n");
+    let line = format!("{}\r\n", "x".repeat(900));
+    for _ in 0..24 {
+        client.send(&line.repeat(1000));
+    }
+    assert_eq!(client.say("."), 452);
+    assert_eq!(client.message("short"), 250);
+    assert_eq!(neighbour.say("Subject: beside it\r\n\r\nText.\r\n."), 250);
+    assert_eq!(daemon.workers(), worker);
+    assert_eq!(daemon.site.messages().len(), 2);
+    let spool = fs::read_dir(daemon.site.path().join("spool"));
+    let left = spool
+        .expect("spool")
+        .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().is_file()));
+    assert_eq!(left.count(), 0);
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Uid;
@@ -163,6 +164,25 @@ fn an_address_in_use_is_a_fault_that_names_it() {
     let mut second = Process::start(site.program("qpsmtpd-prefork").args(["--listen-address", &address]));
     assert_eq!(second.wait().code(), Some(71));
     assert!(second.lines().last().is_some_and(|line| line.contains(&address)));
+}
+
+#[test]
+fn files_that_may_not_become_long_enough_are_a_fault() {
+    let site = Site::new();
+    let program = site.program("qpsmtpd-prefork");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 100; exec \"$@\"", "sh"]);
+    command
+        .arg(program.get_program())
+        .args(["--listen-address", "127.0.0.1:0"]);
+    let output = command
+        .current_dir(site.path())
+        .env("HOME", site.path())
+        .output()
+        .expect("sh");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(71), "{words}");
+    assert!(words.contains("File too large"), "{words}");
 }
 
 #[test]
