@@ -94,7 +94,6 @@ fn from_file(lines: &Lines) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
     use super::*;
@@ -113,8 +112,7 @@ esac
 
     fn program(folder: &Path) -> String {
         let path = folder.join("check");
-        std::fs::write(&path, SCRIPT).expect("written");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("mode");
+        script(&path, SCRIPT);
         path.display().to_string()
     }
 

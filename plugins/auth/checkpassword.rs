@@ -54,33 +54,44 @@ impl Checker {
             return declined();
         }
         let program = &self.program.display();
-        match self.run(s, words.as_bytes()) {
-            Ok(End::Exit(0)) => {
+        let ran = match self.run(s, words.as_bytes()) {
+            Ok(ran) => ran,
+            Err(why) => return unavailable(s, format_args!("cannot run {program}: {why}")),
+        };
+        match ran.end {
+            End::Exit(0) if ran.fed => {
                 info!(s, "pass: {program} accepts the password");
                 let user = with.user.clone();
                 s.notes.set_text("authuser", user);
                 ok()
             }
-            Ok(End::Exit(code @ (2 | 111 | 126 | 127))) => {
+            End::Exit(0) => unavailable(s, format_args!("{program} accepts without reading the password")),
+            End::Exit(code @ (2 | 111 | 126 | 127)) => {
                 unavailable(s, format_args!("{program} cannot check passwords now (exit {code})"))
             }
-            Ok(End::Exit(code)) => {
+            End::Exit(code) => {
                 info!(s, "fail, auth failed: {code}");
                 declined()
             }
-            Ok(End::Signal(signal)) => unavailable(s, format_args!("{program} crashed (signal {signal})")),
-            Ok(End::TimedOut) => unavailable(s, format_args!("{program} took longer than {PATIENCE:?}")),
-            Err(why) => unavailable(s, format_args!("cannot run {program}: {why}")),
+            End::Signal(signal) => unavailable(s, format_args!("{program} crashed (signal {signal})")),
+            End::TimedOut => unavailable(s, format_args!("{program} took longer than {PATIENCE:?}")),
+            End::Immortal => {
+                let process = ran.process;
+                unavailable(
+                    s,
+                    format_args!("process {process} ({program}) takes too long and cannot be killed"),
+                )
+            }
         }
     }
 
-    fn run(&self, s: &Session, words: &[u8]) -> std::io::Result<End> {
+    fn run(&self, s: &Session, words: &[u8]) -> std::io::Result<Ran> {
         let line = self.line(effective_user());
         let mut program = Program::new(&line[0]);
         program.command().args(&line[1..]).current_dir("/");
         program.command().env("TCPREMOTEIP", s.peer.ip.to_string());
         program.feed(3, words);
-        Ok(program.run(PATIENCE)?.end)
+        program.run(PATIENCE)
     }
 
     /// The command line for this effective user: by sudo, unless the program needs no help to become who it must be.

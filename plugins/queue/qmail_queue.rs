@@ -102,6 +102,10 @@ impl QmailQueue {
             End::Exit(code) => failed(s, &refusal(code, &ran.heard)),
             End::Signal(signal) => failed(s, &temporary((3, 0), format!("qmail-queue crashed (signal {signal})"))),
             End::TimedOut => failed(s, &temporary((3, 0), "qmail-queue took too long".into())),
+            End::Immortal => {
+                error!(s, "error, process {} ({path}) cannot be killed", ran.process);
+                failed(s, &temporary((3, 0), "qmail-queue took too long".into()))
+            }
         }
     }
 }

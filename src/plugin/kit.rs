@@ -29,10 +29,12 @@
 
 mod dial;
 mod outcome;
+mod script;
 mod stores;
 
 pub use dial::KitDial;
 pub use outcome::Outcome;
+pub use script::script;
 pub use stores::KitStores;
 
 use std::collections::HashMap;

@@ -42,7 +42,7 @@ pub use decoy::{Decoy, Known, validate_evenly};
 pub use event::*;
 pub use hosts::*;
 pub use jwt::{BadToken, Claims, Jwks, JwtRules, json_object};
-pub use kit::{Kit, KitDial, KitDns, KitStores, Outcome};
+pub use kit::{Kit, KitDial, KitDns, KitStores, Outcome, script};
 pub use lists::*;
 pub use load::*;
 pub use login::Login;

@@ -1,13 +1,16 @@
 //! Programs that plugins run: fed through pipes, listened to, waited for until a deadline, killed when it passes.
 //!
 //! No shell is involved, no descriptor of ours gets into the program but those named here and stderr, which is the
-//! log. Nothing blocks longer than the patience given, whether or not the program reads what it is fed.
+//! log. Nothing blocks longer than the patience given, whether or not the program reads what it is fed, and whether or
+//! not it can be killed.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -23,6 +26,12 @@ const CHUNK: usize = 64 * 1024;
 const MOST_HEARD: usize = 16 * 1024;
 /// The longest time between two looks whether the program has ended; nearly always its pipes tell at once.
 const STEP: Duration = Duration::from_millis(50);
+
+/// How long a program that has been killed may take to be gone.
+const DYING: Duration = Duration::from_secs(1);
+
+/// Programs that could not be killed, until they end.
+static IMMORTAL: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
 /// The user whose rights this process has.
 pub fn effective_user() -> u32 {
@@ -43,7 +52,7 @@ pub struct Ran {
     pub process: u32,
     /// How it ended.
     pub end: End,
-    /// Whether it took all that it was fed.
+    /// Whether it has read all that it was fed.
     pub fed: bool,
     /// What it said on the descriptor that was listened to.
     pub heard: Vec<u8>,
@@ -58,6 +67,8 @@ pub enum End {
     Signal(i32),
     /// It took too long and was killed.
     TimedOut,
+    /// It took too long and cannot be killed, as it has become another user or waits for a disk: it may go on.
+    Immortal,
 }
 
 impl<'a> Program<'a> {
@@ -96,6 +107,7 @@ impl<'a> Program<'a> {
     /// # Errors
     /// It cannot be started, or a source cannot be read; it is killed then before it could see the end of a source.
     pub fn run(mut self, patience: Duration) -> io::Result<Ran> {
+        bury();
         let deadline = Instant::now() + patience;
         let mut mappings = Vec::new();
         let mut map = |child_fd, fd: OwnedFd| {
@@ -122,14 +134,17 @@ impl<'a> Program<'a> {
         let mut child = self.command.spawn()?;
         // with the command go our copies of the program's ends of the pipes
         drop(self.command);
+        let process = child.id();
         let status = attend(&mut child, &mut feeder, &mut ear, deadline);
-        if !matches!(status, Ok(Some(_))) {
-            kill(&mut child)?;
-        }
+        let end = match status {
+            Ok(Some(status)) => Ok(end(status)),
+            Ok(None) => kill(child),
+            Err(why) => kill(child).and(Err(why)),
+        };
         Ok(Ran {
-            process: child.id(),
-            end: status?.map_or(End::TimedOut, end),
-            fed: feeder.complete(),
+            process,
+            end: end?,
+            fed: feeder.complete()?,
             heard: ear.heard,
         })
     }
@@ -177,12 +192,31 @@ fn end(status: ExitStatus) -> End {
     }
 }
 
-/// Kills the program with all it has started.
-fn kill(child: &mut Child) -> io::Result<()> {
+/// Kills the program with all it has started; says whether it is gone.
+fn kill(mut child: Child) -> io::Result<End> {
     // it may have ended meanwhile: then nobody is there to be killed
     let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
     let _ = child.kill();
-    child.wait().map(|_| ())
+    let deadline = Instant::now() + DYING;
+    let mut step = Duration::from_millis(1);
+    while child.try_wait()?.is_none() {
+        if Instant::now() >= deadline {
+            immortal().push(child);
+            return Ok(End::Immortal);
+        }
+        std::thread::sleep(step);
+        step = (step * 2).min(STEP);
+    }
+    Ok(End::TimedOut)
+}
+
+fn immortal() -> std::sync::MutexGuard<'static, Vec<Child>> {
+    IMMORTAL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes note of the ends of programs that could not be killed.
+fn bury() {
+    immortal().retain_mut(|child| matches!(child.try_wait(), Ok(None)));
 }
 
 /// Writes sources into pipes, one after the other.
@@ -190,6 +224,8 @@ fn kill(child: &mut Child) -> io::Result<()> {
 struct Feeder<'a> {
     /// Those that are not at their end, in reverse order.
     feeds: Vec<(PipeWriter, Box<dyn Read + 'a>)>,
+    /// The far ends of those that are: what they hold, nobody has read.
+    far_ends: Vec<File>,
     chunk: Vec<u8>,
     written: usize,
     refused: bool,
@@ -204,9 +240,17 @@ impl<'a> Feeder<'a> {
         self.feeds.last().map(|(pipe, _)| pipe)
     }
 
-    /// Whether everything has been written.
-    fn complete(&self) -> bool {
-        self.feeds.is_empty() && !self.refused
+    /// Whether everything has been written, and been read.
+    fn complete(&self) -> io::Result<bool> {
+        let mut pipes = Vec::with_capacity(self.far_ends.len());
+        pipes.extend(
+            self.far_ends
+                .iter()
+                .map(|end| PollFd::new(end.as_fd(), PollFlags::POLLIN)),
+        );
+        poll(&mut pipes, PollTimeout::ZERO)?;
+        let holds = |pipe: &PollFd<'_>| pipe.revents().is_none_or(|found| found.contains(PollFlags::POLLIN));
+        Ok(self.feeds.is_empty() && !self.refused && !pipes.iter().any(holds))
     }
 
     /// Writes as much as the pipes take.
@@ -219,6 +263,9 @@ impl<'a> Feeder<'a> {
                 self.written = 0;
                 match read {
                     Ok(0) => {
+                        // With this end opened earlier, a program that closes its own would go unnoticed.
+                        self.far_ends
+                            .push(File::open(format!("/proc/self/fd/{}", pipe.as_raw_fd()))?);
                         self.feeds.pop();
                     }
                     Ok(_) => {}
@@ -321,6 +368,32 @@ mod tests {
         program.feed(0, &big[..]).feed(1, &b"more"[..]);
         let ran = program.run(LONG).unwrap();
         assert_eq!((ran.end, ran.fed), (End::Exit(0), false));
+    }
+
+    #[test]
+    fn what_is_left_in_a_pipe_has_not_been_read() {
+        for (script, fed) in [
+            ("exit 0", false),
+            ("cat >/dev/null", false),
+            ("cat >/dev/null; head -c 3 <&1 >/dev/null", false),
+            ("cat >/dev/null; cat <&1 >/dev/null", true),
+            // who knows where the end is need not wait for it
+            ("head -c 7 >/dev/null; head -c 8 <&1 >/dev/null", true),
+        ] {
+            let mut program = shell(script);
+            program.feed(0, &b"message"[..]).feed(1, &b"envelope"[..]);
+            let ran = program.run(LONG).unwrap();
+            assert_eq!((ran.end, ran.fed), (End::Exit(0), fed), "{script}");
+        }
+    }
+
+    #[test]
+    fn who_wants_no_more_of_one_sees_the_end_of_the_other() {
+        let big = vec![b'x'; 1_000_000];
+        let mut program = shell("exec <&-; cat <&1 >&6; exit 31");
+        program.feed(0, &big[..]).feed(1, &b"more"[..]).listen(6);
+        let ran = program.run(LONG).unwrap();
+        assert_eq!((ran.end, ran.fed, ran.heard), (End::Exit(31), false, Vec::new()));
     }
 
     #[test]

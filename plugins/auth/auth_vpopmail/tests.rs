@@ -99,7 +99,19 @@ fn vchkpw_can_be_asked_instead() {
     t.auth(&Credentials::password("plain", "joe@example.com", "x"))
         .declined();
     assert!(t.offers(Hook::auth_login, "login") && !t.offers(Hook::auth_cram_md5, "cram-md5"));
+    // a yes is believed from one that has read what it was asked
     let mut t = Kit::load(&DECLARATION, "vchkpw /bin/true sudo 0");
+    t.auth(&Credentials::password("plain", "joe@example.com", "x"))
+        .declined();
+    assert!(
+        t.logged()
+            .join("\n")
+            .contains("/bin/true accepts without reading the password")
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = folder.path().join("vchkpw");
+    script(&program, "cat <&3 >/dev/null && exec \"$@\"\n");
+    let mut t = Kit::load(&DECLARATION, &format!("vchkpw {} sudo 0", program.display()));
     t.auth(&Credentials::password("plain", "joe@example.com", "x")).ok();
     let faults = Kit::faults(&DECLARATION, "users /nonexistent").join("\n");
     assert!(faults.contains("is vpopmail on this machine?"), "{faults}");
