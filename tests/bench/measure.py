@@ -12,26 +12,51 @@ import time
 TICK = os.sysconf("SC_CLK_TCK")
 
 
+class Failed(SystemExit):
+    """Something could not be measured, and why: the end, unless somebody catches it."""
+
+
 class Cgroup:
     """A cgroup for one server; `folder` is None where none can be made."""
 
-    def __init__(self, name):
-        self.folder = None
+    def __init__(self, name, memory=None):
+        """`memory`: how many bytes it may have, where that can be said."""
+        self.folder, self.limits, self.memory = None, None, memory
+        unique = f"qpsmtpd-bench-{os.getpid()}-{name}"
         for root, file in (("/sys/fs/cgroup/cpuacct", "cpuacct.usage"), ("/sys/fs/cgroup", "cpu.stat")):
-            folder = pathlib.Path(root) / f"qpsmtpd-bench-{os.getpid()}-{name}"
+            folder = pathlib.Path(root) / unique
             try:
                 folder.mkdir()
             except OSError:
                 continue
             if (folder / file).exists() and (folder / "cgroup.procs").exists():
                 self.folder, self.file = folder, file
-                return
+                break
             folder.rmdir()
+        if memory and self.folder:
+            self.limit(memory, unique)
+
+    def limit(self, memory, unique):
+        """Limits the memory: of v2 in the same folder, of v1 in one below our own, so that a limit of ours goes on."""
+        if (self.folder / "memory.max").exists():
+            self.limits = self.folder
+            (self.folder / "memory.max").write_text(str(memory))
+            return
+        for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
+            _, kinds, path = line.split(":", 2)
+            folder = pathlib.Path("/sys/fs/cgroup/memory") / path.lstrip("/") / unique
+            if "memory" in kinds.split(",") and os.access(folder.parent, os.W_OK):
+                folder.mkdir()
+                self.limits = folder
+                (folder / "memory.limit_in_bytes").write_text(str(memory))
+
+    def folders(self):
+        return {folder for folder in (self.folder, self.limits) if folder}
 
     def enter(self):
         """Puts the calling process into it: what it becomes and what it starts is counted."""
-        if self.folder:
-            (self.folder / "cgroup.procs").write_text("0")
+        for folder in self.folders():
+            (folder / "cgroup.procs").write_text("0")
 
     def cpu(self):
         """Seconds of CPU time so far."""
@@ -43,18 +68,42 @@ class Cgroup:
     def pids(self):
         return [int(pid) for pid in (self.folder / "cgroup.procs").read_text().split()]
 
+    def full(self):
+        """Whether it comes near its limit or, without one, the machine has little memory left."""
+        if self.limits:
+            used = self.limits / ("memory.current" if self.limits == self.folder else "memory.usage_in_bytes")
+            return int(used.read_text()) > 0.9 * self.memory
+        lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
+        has = {name: int(value.split()[0]) for name, value in (line.split(":") for line in lines)}
+        return has["MemAvailable"] < 0.2 * has["MemTotal"]
+
     def remove(self):
         """Ends what is left in it, and it."""
-        if not self.folder:
-            return
-        for pause in (0.1, 0.2, 0.5, 1, 2):
-            pids = self.pids()
-            if not pids:
-                break
+        until = time.monotonic() + 60
+        while self.folder and (pids := self.pids()):
             for pid in pids:
                 kill(pid, signal.SIGKILL)
-            time.sleep(pause)
-        self.folder.rmdir()
+            if time.monotonic() > until:
+                raise Failed(f"bench: {len(pids)} processes of {self.folder.name} do not end")
+            time.sleep(0.1)
+        for folder in self.folders():
+            while True:
+                try:
+                    folder.rmdir()
+                    break
+                except OSError:  # the last processes are still being taken out of it
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.05)
+
+
+def can_limit():
+    """Whether a server can be given a limit of memory."""
+    probe = Cgroup("probe", 2**30)
+    try:
+        return probe.limits is not None
+    finally:
+        probe.remove()
 
 
 def kill(pid, number):

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 
+import measure
 import place
 
 ADDRESS = "127.83.77.7"
@@ -28,8 +29,10 @@ class NameServer:
             head = "$TTL 3600\n@ SOA ns.example.com. root.example.com. 1 3600 600 86400 60\n@ NS ns.example.com.\n"
             (folder / zone).write_text(head + records)
         zones = "".join(f"zone:\n  name: {zone}\n  zonefile: {zone}\n" for zone in self.zones)
+        # it would answer no more than 200 a second to one address
         (folder / "nsd.conf").write_text(
-            f"server:\n  ip-address: {ADDRESS}\n  server-count: 1\n  username: root\n  chroot: \"\"\n  database: \"\"\n"
+            f"server:\n  ip-address: {ADDRESS}\n  server-count: 1\n  rrl-ratelimit: 0\n  username: root\n"
+            "  chroot: \"\"\n  database: \"\"\n"
             f"  zonesdir: {folder}\n  pidfile: \"\"\n  xfrdfile: {folder}/xfrd\n  zonelistfile: {folder}/list\n"
             f"  xfrdir: {folder}\nremote-control:\n  control-enable: no\n{zones}")
         self.resolv = folder / "resolv.conf"
@@ -41,7 +44,7 @@ class NameServer:
         until = time.monotonic() + 10
         while "nsd started" not in (folder / "output").read_text():
             if self.process.poll() is not None or time.monotonic() > until:
-                raise SystemExit(f"bench: nsd does not start, see {folder}/output")
+                raise measure.Failed(f"bench: nsd does not start, see {folder}/output")
             time.sleep(0.05)
         return self
 

@@ -7,7 +7,7 @@ import subprocess
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parent.parent
-# Everything that is made for measurements lies here; `run --clean` removes it.
+# Everything that is made for measurements lies here.
 WORK = TOP / "target" / "bench"
 # The rivals' packages, unpacked by `fetch`.
 RIVALS = TOP / "target" / "real" / "root"
@@ -54,15 +54,21 @@ def qpsmtpd_folder(queue, plugins=None, name=None):
     return folder
 
 
+MANY = range(1000)
+# Who is refused by a server that checks.
+SENDERS = [f"spammer{n}@bad{n}.example.org" for n in MANY]
+RECIPIENTS = [f"gone{n}@example.com" for n in MANY]
+CLIENTS = [f"198.51.{n // 250}.{n % 250}" for n in MANY]
+
+
 def fill_lists(config):
     """Lists as a site has them, for CHAIN: a thousand entries each."""
-    many = range(1000)
     lists = {
-        "badmailfrom": [f"spammer{n}@bad{n}.example.org" for n in many],
-        "badrcptto": [f"gone{n}@example.com" for n in many],
-        "badmailfromto": [f"ex{n}@example.org box{n}@example.com" for n in many],
-        "hosts_allow": [f"198.51.{n // 250}.{n % 250} DENY go away" for n in many],
-        "flat_auth_pw": [f"user{n}@example.com:secret{n}" for n in many],
+        "badmailfrom": SENDERS,
+        "badrcptto": RECIPIENTS,
+        "badmailfromto": [f"ex{n}@example.org box{n}@example.com" for n in MANY],
+        "hosts_allow": [f"{client} DENY go away" for client in CLIENTS],
+        "flat_auth_pw": [f"user{n}@example.com:secret{n}" for n in MANY],
     }
     for name, lines in lists.items():
         (config / name).write_text("\n".join(lines) + "\n")

@@ -8,19 +8,20 @@ import time
 import measure
 import place
 
-FIGURES = [("cpu_ms", "CPU ms", "{:.3f}"), ("resumed_ms", "resumed CPU ms", "{:.3f}"), ("per_s", "per second", "{:.0f}"), ("greeted", "greeted", "{:.0f}"),
-           ("greeted_s", "greeted s", "{:.2f}"), ("served", "served", "{:.0f}"), ("idle_pss_mib", "idle PSS MiB", "{:.1f}"),
-           ("pss_mib", "PSS MiB", "{:.1f}"), ("drops", "drops", "{:.0f}")]
+FIGURES = [("cpu_ms", "CPU ms", "{:.3f}"), ("resumed_ms", "resumed CPU ms", "{:.3f}"), ("resumed", "resumed", "{:.0f}"),
+           ("per_s", "per second", "{:.0f}"), ("greeted", "greeted", "{:.0f}"), ("greeted_s", "greeted s", "{:.2f}"),
+           ("served", "served", "{:.0f}"), ("of", "of", "{:.0f}"), ("idle_pss_mib", "idle PSS MiB", "{:.1f}"),
+           ("pss_mib", "PSS MiB", "{:.1f}"), ("drops", "drops", "{:.0f}"), ("full", "out of memory", "{:.0f}")]
+# Counts of what happened.
+COUNTS = ("resumed", "greeted", "served", "of", "drops", "full")
+# Of bars: ours, the original, and those of all others.
+COLOURS = {"qpsmtpd": "#c0392b", "qpsmtpd-threads": "#c0392b", "qpsmtpd-perl": "#2471a3"}
 
 
 def figures(row):
-    """{figure: (median, spread in percent)} of a row."""
-    found = {}
-    for key, _, _ in FIGURES:
-        values = [run[key] for run in row["runs"] if key in run]
-        if values:
-            found[key] = (measure.median(values), measure.spread(values))
-    return found
+    """{figure: its values} of a row."""
+    found = {key: [run[key] for run in row["runs"] if key in run] for key, _, _ in FIGURES}
+    return {key: values for key, values in found.items() if values}
 
 
 def label(row):
@@ -28,29 +29,47 @@ def label(row):
     return f"{row['workload']}{many}"
 
 
+def cell(key, form, found):
+    """The median, and the spread of figures or the range of counts."""
+    values = found[key]
+    middle = form.format(measure.median(values))
+    if len(values) == 1 or key in COUNTS and min(values) == max(values):
+        return middle
+    return f"{middle} ({min(values)} to {max(values)})" if key in COUNTS else f"{middle} ±{measure.spread(values):.0f}%"
+
+
 def line(row):
     found = figures(row)
-    parts = [f"{head} {form.format(found[key][0])} ±{found[key][1]:.0f}%" for key, head, form in FIGURES if key in found]
-    return f"{label(row):8} {row['server']:10} {row['queue']:8} " + ", ".join(parts)
+    parts = [f"{head} {cell(key, form, found)}" for key, head, form in FIGURES if key in found]
+    return f"{label(row):8} {row['server']:15} {row['queue']:8} " + ", ".join(parts)
 
 
 def table(rows):
-    heads = ["workload", "server", "queue"] + [head for _, head, _ in FIGURES]
+    """The rows that were measured, with the columns that any of them fills; below it what failed."""
+    measured = sorted((row for row in rows if row["runs"]), key=order)
+    filled = {key for row in measured for key in figures(row)}
+    columns = [column for column in FIGURES if column[0] in filled]
+    heads = ["workload", "server", "queue"] + [head for _, head, _ in columns]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for row in sorted(rows, key=label):
+    for row in measured:
         found = figures(row)
         cells = [label(row), row["server"], row["queue"]]
-        for key, _, form in FIGURES:
-            cells.append(f"{form.format(found[key][0])} ±{found[key][1]:.0f}%" if key in found else "")
+        cells += [cell(key, form, found) if key in found else "" for key, _, form in columns]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    failed = [f"- {label(row)}, {row['server']}, {row['queue']}: {row['failed']}" for row in rows if "failed" in row]
+    return "\n".join(lines + ["", *failed] if failed else lines) + "\n"
+
+
+def order(row):
+    """By workload and, of W4, by the number of clients; else as measured."""
+    return row["workload"], row["sessions"]
 
 
 def chart(rows):
     """Horizontal bars of the CPU time per message, a group for each workload, on a logarithmic scale."""
     import math
-    bars = [(label(row), f"{row['server']}, {row['queue']}", figures(row)["cpu_ms"][0])
-            for row in sorted(rows, key=label) if "cpu_ms" in figures(row)]
+    bars = [(label(row), f"{row['server']}, {row['queue']}", measure.median(figures(row)["cpu_ms"]))
+            for row in sorted(rows, key=order) if "cpu_ms" in figures(row)]
     if not bars:
         return None
     least, most = min(bar[2] for bar in bars) / 2, max(bar[2] for bar in bars)
@@ -61,7 +80,7 @@ def chart(rows):
             group, y = workload, y + 14
             parts.append(f'<text x="8" y="{y}" font-weight="bold">{workload}</text>')
             y += 8
-        colour = "#c0392b" if name.startswith("qpsmtpd") else "#7f8c8d"
+        colour = COLOURS.get(name.split(",")[0], "#7f8c8d")
         parts.append(f'<text x="200" y="{y + 11}" text-anchor="end">{name}</text>'
                      f'<rect x="208" y="{y}" width="{wide(value):.0f}" height="14" fill="{colour}"/>'
                      f'<text x="{214 + wide(value):.0f}" y="{y + 11}">{value:.3g}</text>')
@@ -79,7 +98,7 @@ def write(rows, asked):
     results = place.HERE / "results"
     results.mkdir(exist_ok=True)
     about = {"date": time.strftime("%Y-%m-%d"), "kernel": platform.release(), "cpus": os.cpu_count(),
-             "runs": asked.runs, "scale": asked.scale}
+             "runs": asked.runs, "scale": asked.scale, "memory limit GiB": asked.memory}
     (results / f"{asked.out}.json").write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
     head = ", ".join(f"{key} {value}" for key, value in about.items())
     (results / f"{asked.out}.md").write_text(f"{head}; median ± half the range\n\n{text}")

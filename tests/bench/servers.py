@@ -1,11 +1,9 @@
 """The servers that are measured: how each is set up with a queue, started, found ready, and ended."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 import measure
@@ -25,10 +23,16 @@ class Server:
     has_checks = False
     #: What a server of this kind needs beside itself.
     needs = ()
+    #: Where its maildir is in its folder.
+    maildir = "Maildir"
+    #: The least size of the run that warms it up: what is compiled while it runs needs more.
+    warm = 0
+    #: Whether it makes a session of processes itself, which one that leads a session already cannot.
+    makes_session = False
 
-    def __init__(self, queue, sessions=MOST, tls=False, resolv=None):
-        """`resolv`: with the checks of a public server, and this as its /etc/resolv.conf."""
-        self.queue, self.sessions, self.tls, self.resolv = queue, sessions, tls, resolv
+    def __init__(self, queue, sessions=MOST, tls=False, resolv=None, memory=None):
+        """`resolv`: with the checks of a public server, and this as its /etc/resolv.conf; `memory`: at most, in bytes."""
+        self.queue, self.sessions, self.tls, self.resolv, self.memory = queue, sessions, tls, resolv, memory
         self.port = free_port()
         self.folder = place.fresh(f"{self.name}-{queue}")
         self.environment = place.our_environment()
@@ -39,13 +43,17 @@ class Server:
 
     def start(self):
         self.prepare()
-        self.cgroup = measure.Cgroup(self.name)
+        self.cgroup = measure.Cgroup(self.name, self.memory)
         self.log = open(self.folder / "output", "wb")
         self.process = subprocess.Popen(
             self.command(), cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
-            stdout=self.log, stderr=self.log, preexec_fn=self.before, start_new_session=True)
+            stdout=self.log, stderr=self.log, preexec_fn=self.before, start_new_session=not self.makes_session)
         self.counted = self.cgroup if self.cgroup.folder else measure.Tree(self.process.pid)
-        self.wait()
+        try:
+            self.wait()
+        except BaseException:
+            self.stop()
+            raise
 
     def before(self):
         self.cgroup.enter()
@@ -67,8 +75,7 @@ class Server:
             if self.process.poll() is not None:
                 break
             time.sleep(0.1)
-        self.stop()
-        sys.exit(f"bench: {self.name} does not start, see {self.folder}/output")
+        raise measure.Failed(f"bench: {self.name} does not start, see {self.folder.relative_to(place.TOP)}/output")
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -89,9 +96,19 @@ class Server:
     def pss(self):
         return measure.pss(self.counted.pids())
 
+    def outside(self):
+        """What gives it the name server, whose place only that one file can tell; and no host names beside it."""
+        if not self.resolv:
+            return []
+        script = 'mount --bind "$0" /etc/resolv.conf && mount --bind /dev/null /etc/hosts && exec "$@"'
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(self.resolv)]
+
     def delivered(self):
         """Messages in the maildir; None where nothing is kept."""
-        return None
+        if self.queue != "maildir":
+            return None
+        new = self.folder / self.maildir / "new"
+        return len(os.listdir(new)) if new.exists() else 0
 
 
 def free_port():
@@ -123,19 +140,8 @@ class Qpsmtpd(Server):
         names = [] if self.resolv else ["--no-rdns"]
         return [*self.outside(), place.program("qpsmtpd-prefork"), *listen, *names, *self.processes()]
 
-    def outside(self):
-        """What gives it the name server, whose place only that one file can tell; and no host names beside it."""
-        if not self.resolv:
-            return []
-        script = 'mount --bind "$0" /etc/resolv.conf && mount --bind /dev/null /etc/hosts && exec "$@"'
-        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(self.resolv)]
-
     def processes(self):
         return ["--children", str(self.sessions)]
-
-    def delivered(self):
-        new = self.folder / "Maildir" / "new"
-        return len(os.listdir(new)) if self.queue == "maildir" else None
 
 
 class Threaded(Qpsmtpd):
@@ -166,9 +172,3 @@ class Sink(Server):
 def all_servers():
     import rivals
     return [Qpsmtpd, Threaded, Sink, *rivals.ALL]
-
-
-def version(command, pattern):
-    text = subprocess.run(command, capture_output=True, text=True).stdout
-    found = re.search(pattern, text)
-    return found[0] if found else "?"
