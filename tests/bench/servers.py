@@ -170,5 +170,6 @@ class Sink(Server):
 
 
 def all_servers():
+    import original
     import rivals
-    return [Qpsmtpd, Threaded, Sink, *rivals.ALL]
+    return [Qpsmtpd, Threaded, original.Original, Sink, *rivals.ALL]
