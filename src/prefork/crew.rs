@@ -8,7 +8,6 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
-use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -120,6 +119,9 @@ impl Crew {
         ours.set_nonblocking(true)?;
         theirs.set_nonblocking(true)?;
         let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        // before the fork, so that none of it can fail while the child lives
+        let mut line = mio::net::UnixStream::from_std(ours);
+        registry.register(&mut line, Token(row), Interest::READABLE)?;
         self.board.engage(row, generation);
         let held = Held::all()?;
         let Some(pid) = sys::fork()? else {
@@ -136,8 +138,6 @@ impl Crew {
         };
         drop(held);
         self.board.set_pid(row, pid);
-        let mut line = mio::net::UnixStream::from_std(ours);
-        registry.register(&mut line, Token(row), Interest::READABLE)?;
         self.hands[row] = Some(Hand {
             pid,
             line,
@@ -277,12 +277,39 @@ impl Crew {
                 Level::Warning,
                 &format!("worker {} did not end in time, killing it", hand.pid),
             );
-            // Its group, for what its plugins have started; itself, if it has none yet.
-            if killpg(hand.pid, Signal::SIGKILL) == Err(Errno::ESRCH) {
-                let _ = kill(hand.pid, Signal::SIGKILL);
-            }
+            kill_with_programs(hand.pid);
         }
     }
+}
+
+/// Kills a worker, and the programs that its plugins have started, each with its group. Nobody else would limit their
+/// time any more.
+fn kill_with_programs(worker: Pid) {
+    // so that it starts no more of them
+    let _ = kill(worker, Signal::SIGSTOP);
+    for program in children(worker) {
+        // It may have gone already, or have become another user.
+        if killpg(program, Signal::SIGKILL).is_err() {
+            let _ = kill(program, Signal::SIGKILL);
+        }
+    }
+    let _ = kill(worker, Signal::SIGKILL);
+}
+
+/// The processes that the threads of a process have started; none where the kernel does not tell.
+fn children(parent: Pid) -> Vec<Pid> {
+    let threads = std::fs::read_dir(format!("/proc/{parent}/task"));
+    let lists = threads.into_iter().flatten().flatten();
+    let lists = lists.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let numbers = |list: String| {
+        list.split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect()
+    };
+    lists
+        .flat_map(|list| -> Vec<i32> { numbers(list) })
+        .map(Pid::from_raw)
+        .collect()
 }
 
 /// Tells of the sessions that have ended with their worker.

@@ -89,7 +89,7 @@ impl Worker {
             held,
         } = seed;
         post.board.set_pid(post.row, getpid());
-        // A group of its own: Ctrl-C reaches the master alone, and a kill reaches what plugins started.
+        // A group of its own: Ctrl-C reaches the master alone.
         setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         // The master's handlers are gone with its state, which leaves its other signals ignored.
         forward(SIGTERM, post.socket.try_clone()?.into())?;

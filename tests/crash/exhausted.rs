@@ -3,7 +3,11 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::faults::{Limit, memory, open_files};
 use crate::harness::{Daemon, Site, deliver};
@@ -45,6 +49,53 @@ fn a_program_that_cannot_be_started() {
         assert_eq!(client.message("afterwards"), 250);
     }
     assert_eq!(queued().lines().count(), 3);
+}
+
+/// The program has become root, and takes for ever: the client hears so in time, and so does the next.
+#[test]
+fn a_program_that_cannot_be_killed() {
+    if !may(&["cc"]) {
+        return;
+    }
+    let site = Site::new();
+    let program = site.path().join("qmail-queue");
+    let source = program.with_extension("c");
+    fs::write(
+        &source,
+        "#include <unistd.h>\nint main(void) { setuid(0); alarm(300); for (;;) pause(); }\n",
+    )
+    .expect("write");
+    let compiled = Command::new("cc").arg("-o").arg(&program).arg(&source).status();
+    assert!(compiled.expect("cc").success());
+    fs::set_permissions(&program, Permissions::from_mode(0o4755)).expect("mode");
+    site.config(
+        "plugins",
+        &format!("rcpt_ok\nqueue/qmail-queue {} timeout 1\n", program.display()),
+    );
+    let daemon = Daemon::serve(site, &["--listen-address", "127.0.0.1:0", "--children", "1"]);
+    let worker = daemon.workers();
+    let mut client = daemon.client();
+    let alive = || -> Vec<Pid> {
+        let words = daemon.lines().join("\n");
+        let numbers = words
+            .split("process ")
+            .skip(1)
+            .filter_map(|rest| rest.split(' ').next()?.parse().ok());
+        numbers.map(Pid::from_raw).filter(|pid| state(*pid).is_some()).collect()
+    };
+    assert_eq!(client.message("one"), 452);
+    daemon.wait_for("cannot be killed");
+    assert_eq!(client.message("two"), 452);
+    eventually("both go on", || alive().len() == 2);
+    for pid in alive() {
+        kill(pid, Signal::SIGKILL).expect("kill");
+    }
+    // those that have ended are buried when the next one is run
+    assert_eq!(client.message("three"), 452);
+    eventually("the third goes on", || alive().len() == 1);
+    kill(alive()[0], Signal::SIGKILL).expect("kill");
+    assert_eq!(daemon.workers(), worker);
+    assert!(daemon.site.messages().is_empty());
 }
 
 /// Somebody is served by a worker with several sessions, which then can make no further thread: the next client is

@@ -1,11 +1,14 @@
 //! SIGTERM and SIGINT: nothing that was accepted is lost, everybody is told, nothing is left.
 
+use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Daemon, deliver};
+use crate::harness::{Daemon, Site, deliver};
 use crate::process::eventually;
 
 #[test]
@@ -82,4 +85,31 @@ fn what_was_accepted_is_there() {
     let accepted = accepted.into_inner();
     assert!(accepted >= 50, "{accepted}");
     assert_eq!(daemon.site.messages().len(), accepted);
+}
+
+/// A program in the place of qmail-queue that takes longer than the grace.
+#[test]
+fn programs_do_not_outlive_the_daemon() {
+    let site = Site::new();
+    let program = site.path().join("qmail-queue");
+    fs::write(&program, "#!/bin/sh\necho program $$ >&2\nexec sleep 300\n").expect("write");
+    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("mode");
+    site.config(
+        "plugins",
+        &format!("rcpt_ok\nqueue/qmail-queue {}\n", program.display()),
+    );
+    let mut daemon = Daemon::serve(site, &["--listen-address", "127.0.0.1:0", "--grace", "1"]);
+    let mut client = daemon.client();
+    client.begin_message().send("Subject: x\r\n\r\n.\r\n");
+    let words = daemon.wait_for("program ");
+    let number = words.rsplit(' ').next().expect("a number");
+    let alive = || {
+        let stat = fs::read_to_string(Path::new("/proc").join(number).join("stat"));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    assert!(alive());
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0));
+    eventually("the program has gone", || !alive());
+    assert!(client.is_closed());
 }
