@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::answers::{Canned, say};
 use super::command::{mail_line, rcpt_line};
-use super::dialogue::{Dialogue, Flow};
+use super::dialogue::{Dialogue, Flow, is_done};
 use crate::log::Level;
 use crate::mail::options::BadOption;
 use crate::mail::{Address, BadAddress, MailOptions, Params, PathLine, RcptOptions, Syntax};
@@ -102,6 +102,10 @@ impl Dialogue<'_> {
                 format_args!("{word} mail from {} ({})", sender.path(), decision.text),
             );
             return self.refuse_message(Hook::mail, decision);
+        }
+        if is_done(&decision) {
+            // the plugin may as well have refused it
+            self.reset_transaction();
         }
         let words = format!("{}, sender ok", sender.path());
         self.answer(Hook::mail, decision, &words)
