@@ -216,7 +216,11 @@ impl Dialogue<'_> {
     }
 
     fn rset(&mut self) -> Flow {
-        self.reset_transaction();
+        match self.s.transaction {
+            Some(_) => self.reset_transaction(),
+            // RSET tells plugins that something begins anew, be there a transaction or not (catalogue 1.6)
+            None => self.chain.tell(&mut self.s, Event::ResetTransaction),
+        }
         self.s.forwarded = None;
         self.say(say(250, (0, 0), "OK"))
     }
