@@ -77,7 +77,8 @@ impl Dialogue<'_> {
         let response = self.initial(initial, "")?;
         let parts: Vec<&[u8]> = response.split(|byte| *byte == 0).collect();
         let [acting_for, user, password] = parts[..] else {
-            return Err(self.malformed("PLAIN"));
+            // it names no user, or too many things (catalogue 4.3)
+            return Err(self.refused("plain", ""));
         };
         let (user, password) = (text(user), text(password));
         // nobody acts for anybody else here
