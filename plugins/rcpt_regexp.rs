@@ -7,7 +7,7 @@ plugin! {
     ///
     /// A line is a pattern, the name of a verdict, and words for the client: `/^list-.*@example\.com$/ OK`. A
     /// pattern between slashes is a regular expression, any other is a whole address; case never matters. The first
-    /// line that fits counts.
+    /// line that fits counts. An address without a domain (postmaster) is left to other plugins.
     "rcpt_regexp", RcptRegexp {}
     files ["rcpt_regexp"]
     state { rules: Cached<Addresses<Ruling>> }
@@ -24,6 +24,10 @@ impl RcptRegexp {
     }
 
     fn rcpt(&self, s: &mut Session, recipient: &Address, _: &Params) -> Answer {
+        if recipient.host().is_none() {
+            debug!(s, "skip, no domain");
+            return declined();
+        }
         let rules = self.rules.of(s, FILE, read)?;
         let Some(ruling) = rules.find(recipient).map_err(Failure::new)? else {
             debug!(s, "skip, no match");
@@ -95,7 +99,7 @@ mod tests {
         assert!(logged[2].contains("config/rcpt_regexp:7: DONE"), "{logged:?}");
         t.rcpt("JOE@EXAMPLE.COM").deferred("not now");
         t.rcpt("joe@example.org").denied("go away");
-        t.rcpt("postmaster").ok();
+        t.rcpt("postmaster").declined();
         t.rcpt("xy@example.com").declined();
         t.rcpt("xy@example.org").denied("");
         t.logged();
