@@ -95,7 +95,8 @@ impl Maildir {
         let recipients = transaction.recipients.iter().map(|recipient| &recipient.address);
         let mut top = format!("Return-Path: {sender}\n");
         let Some(pattern) = &self.pattern else {
-            recipients.for_each(|who| delivered_to(&mut top, who));
+            // each was put above the one before
+            recipients.rev().for_each(|who| delivered_to(&mut top, who));
             let dir = self.dir.clone();
             return Ok(vec![Copy { dir, top }]);
         };

@@ -43,7 +43,7 @@ fn one_file_for_all_recipients() {
     for _ in 0..2 {
         assert_eq!(site.t.ask(Event::Queue).ok().text, "Queued! <1@x>");
     }
-    let expected = "Return-Path: <joe@sender.example>\nDelivered-To: a@x.example\nDelivered-To: \"b\\ c\"@y.example\n\
+    let expected = "Return-Path: <joe@sender.example>\nDelivered-To: \"b\\ c\"@y.example\nDelivered-To: a@x.example\n\
                     Subject: x\nMessage-ID:\n <1@x>\n\nbody\n";
     assert_eq!(site.files("mail/new"), [expected; 2]);
     assert_eq!((site.files("mail/tmp").len(), site.files("mail/cur").len()), (0, 0));
