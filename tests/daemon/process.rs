@@ -50,8 +50,8 @@ impl Process {
                 }
                 for_reader.1.notify_all();
             };
-            let lines = BufReader::new(stderr).lines();
-            lines.map_while(Result::ok).for_each(|line| add(Some(line)));
+            let lines = BufReader::new(stderr).split(b'\n').map_while(Result::ok);
+            lines.for_each(|line| add(Some(String::from_utf8_lossy(&line).into_owned())));
             add(None);
         });
         Self { child, written }
@@ -73,11 +73,14 @@ impl Process {
 
     /// Waits for a line that contains `words`.
     pub fn wait_for(&self, words: &str) -> String {
-        let has = |written: &Written| written.lines.iter().find(|line| line.contains(words)).cloned();
-        let written = self.wait_until(|written| written.ended || has(written).is_some());
-        let found = has(&written);
-        drop(written);
+        let found = self.says(words);
         found.unwrap_or_else(|| panic!("no {words:?} among {:#?}", self.lines()))
+    }
+
+    /// Waits for a line that contains `words`; none if it ends without.
+    pub fn says(&self, words: &str) -> Option<String> {
+        let has = |written: &Written| written.lines.iter().find(|line| line.contains(words)).cloned();
+        has(&self.wait_until(|written| written.ended || has(written).is_some()))
     }
 
     /// Waits until the condition holds, or for as long as anything may take.

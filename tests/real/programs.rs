@@ -105,7 +105,7 @@ pub fn missing(what: &str) {
 }
 
 /// The directory of build results.
-fn target() -> &'static Path {
+pub fn target() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
         .expect("a directory above")

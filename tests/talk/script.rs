@@ -25,6 +25,9 @@
 //! S~ regex                    a line of a reply
 //! S*N: 250                    N times
 //! S!                          the server has closed the connection
+//! O: 503 why                  what the Perl original replies instead of the reply above, and why that is not ours: codes,
+//!                             `-` for nothing, `!` for a connection that it closes; see tests/original
+//! O! why                      the original is not asked from here on
 //! wait                        the client is silent until the time is over
 //! hangup                      the client closes
 //! leave                       the daemon ends; a transaction may be finished
@@ -41,12 +44,15 @@
 //! |\ text                     this, with escapes
 //! ~ regex                     a line like this
 //! trace HELO with ESMTP       the fields that the server adds
+//! O queued: why               what the original makes of this message, as lines like these; without lines it is not
+//!                             compared
 //! hooks: a b c                the hooks that ran; may be several lines. `>250` is a write that begins so, and is
 //!                             only looked at when the packets are as written
 //! ```
 //!
 //! Several `C` lines in a row are one packet. Every reply must be expected. A batch must be answered in one write.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use base64::Engine;
@@ -68,6 +74,10 @@ pub struct Script {
     pub chunk: Option<usize>,
     pub alone: bool,
     pub steps: Vec<(usize, Step)>,
+    /// What the original replies instead of what that line says, and why.
+    pub original: HashMap<usize, Differs>,
+    /// From which step on the original is not asked, and why.
+    pub ours: Option<(usize, String)>,
     pub logged: Vec<(usize, bool, String)>,
     pub queued: Vec<(usize, Queued)>,
     pub hooks: Option<(usize, Vec<String>)>,
@@ -92,6 +102,15 @@ pub enum Step {
     Hangup,
     Leave { now: bool },
     Pass(u64),
+}
+
+/// An intended difference from the original.
+#[allow(dead_code)] // tests/original reads it
+#[derive(Clone, Debug)]
+pub struct Differs {
+    /// Codes, `-` or `!`.
+    pub replies: Vec<String>,
+    pub why: String,
 }
 
 /// What a reply must look like.
@@ -134,6 +153,8 @@ impl LinePattern {
 pub struct Queued {
     pub envelope: String,
     pub lines: Vec<(usize, LinePattern)>,
+    /// The message of the original, if it is another one; no lines if it is not compared.
+    pub original: Option<Vec<(usize, LinePattern)>>,
 }
 
 impl Script {
@@ -160,6 +181,9 @@ impl Script {
         }
         if let Some(rest) = line.strip_prefix('S') {
             return self.server(number, rest);
+        }
+        if let Some(rest) = line.strip_prefix('O') {
+            return self.differs(rest);
         }
         if matches!(line.as_bytes()[0], b'|' | b'~') || line.starts_with("trace ") {
             return self.queued_line(number, line);
@@ -205,6 +229,7 @@ impl Script {
                 Queued {
                     envelope: rest.to_owned(),
                     lines: Vec::new(),
+                    original: None,
                 },
             )),
             "hooks:" => {
@@ -267,9 +292,49 @@ impl Script {
         Ok(())
     }
 
+    /// What stands after `O`.
+    fn differs(&mut self, rest: &str) -> Result<(), String> {
+        let reason = |why: &str| match why.contains("RFC ") || why.contains("catalogue ") {
+            true => Ok(why.to_owned()),
+            false => Err("the reason names no RFC and no place in the catalogue"),
+        };
+        if let Some(why) = rest.strip_prefix("! ") {
+            self.ours.get_or_insert((self.steps.len(), reason(why)?));
+            return Ok(());
+        }
+        if let Some(why) = rest.strip_prefix(" queued: ") {
+            reason(why)?;
+            let (_, queued) = self.queued.last_mut().ok_or("no message is open")?;
+            queued.original = Some(Vec::new());
+            return Ok(());
+        }
+        let mut why = rest.strip_prefix(": ").ok_or("not understood")?;
+        let mut replies = Vec::new();
+        while let Some((word, more)) = why.split_once(' ') {
+            let code = word.len() == 3 && word.bytes().all(|byte| byte.is_ascii_digit());
+            if !code && !matches!(word, "-" | "!") {
+                break;
+            }
+            replies.push(word.to_owned());
+            why = more;
+        }
+        let Some((line, Step::Server(_) | Step::Closed)) = self.steps.last() else {
+            return Err("no reply stands above".to_owned());
+        };
+        let differs = Differs {
+            replies,
+            why: reason(why)?,
+        };
+        match self.original.insert(*line, differs) {
+            None => Ok(()),
+            Some(_) => Err("a second time".to_owned()),
+        }
+    }
+
     fn queued_line(&mut self, number: usize, line: &str) -> Result<(), String> {
         let (_, queued) = self.queued.last_mut().ok_or("no message is open")?;
-        let mut push = |pattern| queued.lines.push((number, pattern));
+        let lines = queued.original.as_mut().unwrap_or(&mut queued.lines);
+        let mut push = |pattern| lines.push((number, pattern));
         match line.as_bytes() {
             b"|" => push(LinePattern::Exact(Vec::new())),
             [b'|', b' ', ..] => push(LinePattern::Exact(line.as_bytes()[2..].to_vec())),
