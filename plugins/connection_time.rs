@@ -65,7 +65,7 @@ mod tests {
         t.ask(Event::Connect).declined();
         t.clock().pass(Duration::from_secs(3));
         let logged = time(&mut t);
-        let seconds = logged.strip_prefix("(post_connection) connection_time: ").unwrap();
+        let seconds = logged.strip_prefix("(post-connection) connection_time: ").unwrap();
         let (number, fraction) = seconds.strip_suffix(" s.").unwrap().split_once('.').unwrap();
         assert!(number.parse::<u32>().unwrap() >= 5, "{logged}");
         assert_eq!(fraction.len(), 3, "{logged}");

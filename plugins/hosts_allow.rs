@@ -86,7 +86,7 @@ mod tests {
     fn the_first_line_that_fits_decides() {
         let mut t = Kit::load(&DECLARATION, "");
         ask(&mut t, "192.0.2.1").declined();
-        assert_eq!(t.logged(), ["(pre_connection) hosts_allow: pass"]);
+        assert_eq!(t.logged(), ["(pre-connection) hosts_allow: pass"]);
         t.config(
             "hosts_allow",
             &[
@@ -101,7 +101,7 @@ mod tests {
         ask(&mut t, "192.0.2.1").deferred("come  back later");
         assert_eq!(
             t.logged(),
-            ["(pre_connection) hosts_allow: fail, DENYSOFT come  back later"]
+            ["(pre-connection) hosts_allow: fail, DENYSOFT come  back later"]
         );
         ask(&mut t, "192.0.2.17").declined();
         ask(&mut t, "192.0.3.1").declined();

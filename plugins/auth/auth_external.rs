@@ -130,7 +130,7 @@ mod tests {
         }
         assert!(
             t.logged()
-                .contains(&"(auth_external) auth::auth_external: fail: the certificate is of another user".to_owned())
+                .contains(&"(auth-external) auth::auth_external: fail: the certificate is of another user".to_owned())
         );
     }
 

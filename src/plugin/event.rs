@@ -11,7 +11,7 @@ use crate::session::{Session, Verdict};
 use super::{Answer, Credentials, Failure};
 
 macro_rules! hooks {
-    ($($(#[$doc:meta])* $variant:ident $name:ident $kind:ident;)*) => {
+    ($($(#[$doc:meta])* $variant:ident $name:ident $kind:ident $(as $original:literal)?;)*) => {
         /// A point of the dialogue at which plugins are asked.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(non_camel_case_types)] // the variants are named as the original names its hooks
@@ -23,7 +23,7 @@ macro_rules! hooks {
 
             /// The name, as the log and the original have it.
             pub const fn name(self) -> &'static str {
-                match self { $(Hook::$name => stringify!($name)),* }
+                match self { $(Hook::$name => hooks!(@name $name $($original)?)),* }
             }
 
             /// Whether a plugin that fails here makes the client try again later. Where there is nothing to put off, as
@@ -33,6 +33,8 @@ macro_rules! hooks {
             }
         }
     };
+    (@name $name:ident) => { stringify!($name) };
+    (@name $name:ident $original:literal) => { $original };
     (@ decides) => { true };
     (@ observes) => { false };
 }
@@ -45,9 +47,9 @@ hooks! {
     /// A setting is wanted for an address.
     UserConfig user_config observes;
     /// A worker has been forked.
-    PostFork post_fork observes;
+    PostFork post_fork observes as "post-fork";
     /// A connection was accepted; nothing has been said yet.
-    PreConnection pre_connection decides;
+    PreConnection pre_connection decides as "pre-connection";
     /// The greeting is due.
     Connect connect decides;
     /// EHLO is about to be parsed.
@@ -63,17 +65,17 @@ hooks! {
     /// AUTH, any mechanism.
     Auth auth decides;
     /// AUTH PLAIN.
-    AuthPlain auth_plain decides;
+    AuthPlain auth_plain decides as "auth-plain";
     /// AUTH LOGIN.
-    AuthLogin auth_login decides;
+    AuthLogin auth_login decides as "auth-login";
     /// AUTH CRAM-MD5.
-    AuthCramMd5 auth_cram_md5 decides;
+    AuthCramMd5 auth_cram_md5 decides as "auth-cram-md5";
     /// AUTH SCRAM: the keys of a user are wanted, not a decision.
-    AuthScram auth_scram decides;
+    AuthScram auth_scram decides as "auth-scram";
     /// AUTH OAUTHBEARER and XOAUTH2.
-    AuthToken auth_token decides;
+    AuthToken auth_token decides as "auth-token";
     /// AUTH EXTERNAL.
-    AuthExternal auth_external decides;
+    AuthExternal auth_external decides as "auth-external";
     /// RCPT is about to be parsed.
     RcptParse rcpt_parse decides;
     /// The address of RCPT is about to be parsed.
@@ -111,7 +113,7 @@ hooks! {
     /// The connection ends.
     Disconnect disconnect observes;
     /// The connection has ended.
-    PostConnection post_connection observes;
+    PostConnection post_connection observes as "post-connection";
     /// A command that nobody knows.
     UnrecognizedCommand unrecognized_command observes;
     /// A plugin has refused something.
@@ -124,13 +126,13 @@ hooks! {
     Help help observes;
 }
 
-/// The original wrote some hooks with a hyphen.
+/// The original writes some hooks with a hyphen; an underscore will do.
 impl std::str::FromStr for Hook {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Hook, String> {
-        let name = text.replace('-', "_");
-        let found = Hook::ALL.iter().find(|hook| hook.name() == name);
+        let name = text.replace('_', "-");
+        let found = Hook::ALL.iter().find(|hook| hook.name().replace('_', "-") == name);
         found.copied().ok_or_else(|| format!("'{text}' is no hook"))
     }
 }

@@ -38,7 +38,7 @@ const LOG: &str = "\
 @400000006922100a00000017 901 250 Queued! 1234
 @400000006922100a00000018 901 dispatching QUIT
 @400000006922100a00000019 901 click, disconnecting
-@400000006922100a0000001a 901 (post_connection) connection_time: 2.718 s.
+@400000006922100a0000001a 901 (post-connection) connection_time: 2.718 s.
 @400000006922100a0000001b 901 Accepted connection 2/15 from 192.0.2.7 / a.example.org
 @400000006922100a0000001c 901 Connection from a.example.org [192.0.2.7]
 @400000006922100a0000001d 901 (connect) ident::p0f_3a0: Linux 6
@@ -47,7 +47,7 @@ const LOG: &str = "\
 @400000006922100a00000020 901 dispatching MAIL FROM:<>
 @400000006922100a00000021 901 dispatching RSET
 @400000006922100a00000022 901 Lost connection to client, cleaning up
-@400000006922100a00000023 901 (post_connection) connection_time: 0.250 s.
+@400000006922100a00000023 901 (post-connection) connection_time: 0.250 s.
 @400000006922100a00000024 902 dispatching EHLO b.example
 @400000006922100a00000025 900 cleaning up after 902
 ";
@@ -158,7 +158,7 @@ fn show_message_knows_addresses_of_both_families_and_processes() {
     let lines: Vec<&str> = four.lines().collect();
     assert_eq!(lines[0], "connections from 192.0.2.7: 2; the last one:");
     assert_eq!(lines[1], "901 Accepted connection 2/15 from 192.0.2.7 / a.example.org");
-    assert_eq!(lines.last(), Some(&"901 (post_connection) connection_time: 0.250 s."));
+    assert_eq!(lines.last(), Some(&"901 (post-connection) connection_time: 0.250 s."));
     assert_eq!(lines.len(), 10, "{four}");
     assert_eq!(said("show_message", &["902"]).lines().count(), 3);
     for unknown in [&["192.0.2.70"][..], &["4711"], &["joe"], &[]] {
@@ -245,7 +245,7 @@ fn summarize_waits_for_the_time_of_a_session() {
     append(&current, "@400000006922100a00000001 1 click, disconnecting\n");
     append(
         &current,
-        "@400000006922100a00000001 1 (post_connection) connection_time: 1.5 s.\n",
+        "@400000006922100a00000001 1 (post-connection) connection_time: 1.5 s.\n",
     );
     assert_eq!(summary.next(), "ip              tim  HELO     MAIL FRO RCPT TO");
     assert_eq!(summary.next(), "192.0.2.1       1.5");

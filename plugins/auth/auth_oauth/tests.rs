@@ -47,7 +47,7 @@ fn good_tokens_name_their_user() {
         assert!(
             t.logged()
                 .iter()
-                .all(|line| line == "(auth_token) auth::auth_oauth: pass: token of joe@example.com")
+                .all(|line| line == "(auth-token) auth::auth_oauth: pass: token of joe@example.com")
         );
     }
 }
@@ -84,7 +84,7 @@ fn bad_tokens_are_refused_with_a_reason() {
             r#"{"openid-configuration":"https://issuer.example/.well-known/openid-configuration","scope":"smtp","status":"invalid_token"}"#
         );
         let logged = t.logged();
-        assert_eq!(logged, [format!("(auth_token) auth::auth_oauth: fail: {why}")]);
+        assert_eq!(logged, [format!("(auth-token) auth::auth_oauth: fail: {why}")]);
     }
     let outcome = show(&mut t, "", tokens::SCOPE).denied("the token lacks scope smtp");
     assert!(problem(outcome).contains(r#""status":"insufficient_scope""#));
