@@ -68,8 +68,12 @@ impl BadMailFrom {
         if s.is_immune() {
             return declined();
         }
+        if self.lists.is_empty(s, FILES)? {
+            debug!(s, "skip, empty list");
+            return declined();
+        }
         if sender.host().is_none() {
-            info!(s, "skip, null sender");
+            debug!(s, "skip, null sender");
             return declined();
         }
         let Some(text) = self.lists.find(s, FILES, sender)? else {
@@ -140,6 +144,13 @@ mod tests {
         assert_eq!(t.logged(), ["(mail) badmailfrom: pass"]);
         t.mail("").declined();
         assert_eq!(t.logged(), ["(mail) badmailfrom: skip, null sender"]);
+    }
+
+    #[test]
+    fn without_a_line_nothing_is_judged() {
+        let mut t = Kit::load(&DECLARATION, "");
+        t.mail("a@b.example").declined();
+        assert_eq!(t.logged(), ["(mail) badmailfrom: skip, empty list"]);
     }
 
     #[test]

@@ -30,6 +30,10 @@ impl BadRcptTo {
             info!(s, "skip, no user or no host");
             return declined();
         }
+        if self.lists.is_empty(s, FILES)? {
+            info!(s, "skip, empty config");
+            return declined();
+        }
         let Some(text) = self.lists.find(s, FILES, recipient)? else {
             info!(s, "pass");
             return declined();
@@ -78,6 +82,14 @@ mod tests {
         assert_eq!(t.logged(), ["(rcpt) badrcptto: pass"]);
         t.rcpt("postmaster").declined();
         assert_eq!(t.logged(), ["(rcpt) badrcptto: skip, no user or no host"]);
+    }
+
+    #[test]
+    fn without_a_line_nothing_is_judged() {
+        let mut t = Kit::load(&DECLARATION, "");
+        t.mail("a@b.example");
+        t.rcpt("old@example.com").declined();
+        assert_eq!(t.logged(), ["(rcpt) badrcptto: skip, empty config"]);
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl FlatFile {
 
     fn check(&self, s: &mut Session, with: &Credentials) -> Answer {
         let Some(user) = key(&with.user) else {
-            info!(s, "skip: bad config, the user has no @");
+            info!(s, "fail: missing domain");
             return declined();
         };
         let users = match self.users(s) {
@@ -103,7 +103,7 @@ impl FlatFile {
         let known = match users.words.get(&user) {
             Some(word) => Known::Word(word),
             None => {
-                info!(s, "skip: no such user");
+                info!(s, "fail: no such user");
                 Known::Nobody(declined)
             }
         };
@@ -173,7 +173,9 @@ mod tests {
         t.auth(&plain(".*@.*", "pass:word")).declined();
         t.auth(&plain("Joe", "pass:word")).declined();
         t.auth(&plain("nobody", "")).declined();
+        t.logged();
         t.auth(&plain("joe@example.com", "pass:word")).declined();
+        assert_eq!(t.logged()[0], "(auth-plain) auth::auth_flat_file: fail: no such user");
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl AuthLdapBind {
                 declined()
             }
             Ok(Bound::Nobody) => {
-                info!(s, "skip: no such user");
+                info!(s, "fail: user not found");
                 declined()
             }
             Ok(Bound::Several) => {

@@ -137,6 +137,16 @@ impl AddressFiles {
         self.patterns.load(at, names[1], AddressTexts::read_patterns);
     }
 
+    /// Whether neither has a line.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn is_empty(&self, s: &Session, names: [&str; 2]) -> Result<bool, Failure> {
+        let list = self.list.of(s, names[0], AddressTexts::read)?;
+        let patterns = self.patterns.of(s, names[1], AddressTexts::read_patterns)?;
+        Ok(list.values.is_empty() && patterns.values.is_empty())
+    }
+
     /// The text of the first line that fits; empty if it has none.
     ///
     /// # Errors
