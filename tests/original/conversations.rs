@@ -26,7 +26,7 @@ const KNOWN: &[&str] = &[
 const AT_LEAST: usize = 150;
 
 /// The client's address. In the files it is 192.0.2.7, and their settings name it.
-const PEER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 7);
+pub const PEER: Ipv4Addr = Ipv4Addr::new(127, 0, 2, 7);
 const NETWORKS: (&str, &str) = ("192.0.2.", "127.0.2.");
 
 #[test]
@@ -97,7 +97,7 @@ fn what_goes_otherwise_is_noticed() {
 }
 
 /// The conversations whose names contain the word, in the order of their names.
-fn scripts(wanted: &str) -> Vec<Script> {
+pub fn scripts(wanted: &str) -> Vec<Script> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conversations");
     let mut scripts = Vec::new();
     for entry in std::fs::read_dir(folder).expect("the folder of the conversations") {
@@ -114,7 +114,7 @@ fn scripts(wanted: &str) -> Vec<Script> {
 }
 
 /// What the original cannot be asked about, if the conversation is about that.
-fn not_for_the_original(script: &Script) -> Option<String> {
+pub fn not_for_the_original(script: &Script) -> Option<String> {
     if script.ours.as_ref().is_some_and(|(at, _)| *at == 0) {
         return Some("what the file gives a reason for".to_owned());
     }
@@ -169,17 +169,18 @@ fn not_for_the_original(script: &Script) -> Option<String> {
 
 /// A configuration; conversations that have the same are played with one server.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Group {
-    config: Vec<(String, Vec<String>)>,
-    plugins: Vec<String>,
+pub struct Group {
+    pub config: Vec<(String, Vec<String>)>,
+    pub plugins: Vec<String>,
     /// Our daemon can serve it as well.
-    for_both: bool,
+    pub for_both: bool,
     /// Everything is accepted and queued.
     keeps: bool,
 }
 
 impl Group {
-    fn of(script: &Script) -> Self {
+    /// That of a conversation.
+    pub fn of(script: &Script) -> Self {
         let here = |text: &String| text.replace(NETWORKS.0, NETWORKS.1);
         let setting = |(name, lines): &(String, Vec<String>)| (name.clone(), lines.iter().map(here).collect());
         let mut group = Self {

@@ -5,6 +5,7 @@
 //! here is said of release 0.94.
 
 mod conversations;
+mod logs;
 mod perl;
 mod site;
 mod wire;

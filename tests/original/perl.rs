@@ -118,10 +118,24 @@ impl Original {
     }
 }
 
-impl Drop for Original {
-    fn drop(&mut self) {
+impl Original {
+    /// Ends it; what it has logged.
+    pub fn end(mut self) -> Vec<String> {
+        self.stop();
+        self.process.lines()
+    }
+
+    fn stop(&mut self) {
         // after its first client it no longer ends its children at SIGINT
         self.process.signal(Signal::SIGTERM);
         self.process.wait();
+    }
+}
+
+impl Drop for Original {
+    fn drop(&mut self) {
+        if self.process.is_running() {
+            self.stop();
+        }
     }
 }
