@@ -126,12 +126,18 @@ impl Reply {
         }
     }
 
-    /// The first line as it goes out, without its line end: `550 5.7.1 text`. For the log.
-    pub fn first_line(&self) -> String {
-        let (code, status) = self.prefix();
-        let mut out = Vec::new();
-        self.write_line(&mut out, code, b' ', status, self.pieces().next().unwrap_or_default());
-        String::from_utf8_lossy(&out).into_owned()
+    /// The lines for the log: as they go out, but without the enhanced status, as the log tools look for `250 Queued!`
+    /// (catalogue 5).
+    pub fn logged(&self) -> impl Iterator<Item = String> {
+        let (code, _) = self.prefix();
+        let mut pieces = self.pieces();
+        let mut next = Some(pieces.next().unwrap_or_default());
+        std::iter::from_fn(move || {
+            let piece = next?;
+            next = pieces.next();
+            let separator = if next.is_some() { '-' } else { ' ' };
+            Some(format!("{code}{separator}{piece}"))
+        })
     }
 
     /// Code and status as they go out.
@@ -187,13 +193,6 @@ impl Reply {
     }
 }
 
-impl fmt::Display for Reply {
-    /// As [`Reply::first_line`].
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.first_line())
-    }
-}
-
 /// Appends a number in decimal without allocating.
 fn push_number(out: &mut Vec<u8>, number: u16) {
     if number >= 10 {
@@ -241,8 +240,8 @@ mod tests {
     fn for_the_log() {
         let mut reply = Reply::new(550, Some(Status(5, 7, 1)), "one");
         reply.push_line("two");
-        assert_eq!(reply.first_line(), "550 5.7.1 one");
-        assert_eq!(reply.to_string(), "550 5.7.1 one");
+        assert_eq!(reply.logged().collect::<Vec<_>>(), ["550-one", "550 two"]);
+        assert_eq!(Reply::new(250, None, "\n").logged().collect::<Vec<_>>(), ["250 "]);
         assert_eq!(reply.text(), "one\ntwo");
         assert_eq!(wire(&reply), "550-5.7.1 one\r\n550 5.7.1 two\r\n");
     }

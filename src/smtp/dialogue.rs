@@ -314,11 +314,6 @@ impl Dialogue<'_> {
     }
 
     fn reply(&mut self, canned: Canned, status: Option<Status>, text: Cow<'static, str>) -> Flow {
-        if self.s.wants(Level::Info) {
-            // without the enhanced code: the log tools look for `250 Queued!`
-            let first = text.lines().find(|line| !line.is_empty()).unwrap_or_default();
-            self.log(Level::Info, format_args!("{} {first}", canned.code));
-        }
         self.code = canned.code;
         self.s.count(match canned.code {
             ..400 => Tally::Positive,
@@ -332,6 +327,10 @@ impl Dialogue<'_> {
         }
         let utf8 = self.utf8 || self.is_utf8();
         let reply = Reply::new(canned.code, status, text).utf8(utf8);
+        if self.s.wants(Level::Info) {
+            let log = |line| self.log(Level::Info, format_args!("{line}"));
+            reply.logged().for_each(log);
+        }
         for _ in 0..self.s.replies {
             reply.write_to(self.s.channel.output());
         }
