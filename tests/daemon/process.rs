@@ -91,11 +91,6 @@ impl Process {
         waited.expect("lock").0
     }
 
-    /// Whether the master is still there.
-    pub fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
-    }
-
     /// The master.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id() as i32)

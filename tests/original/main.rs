@@ -4,9 +4,12 @@
 //! instead. Without it these tests say so and pass; with `QPSMTPD_REQUIRE_REAL=1` they fail. What is said of the original
 //! here is said of release 0.94.
 
+mod config;
 mod conversations;
 mod logs;
 mod perl;
+mod plugins;
+mod queues;
 mod site;
 mod wire;
 

@@ -82,6 +82,7 @@ pub fn package() -> PathBuf {
 /// The original at work.
 pub struct Original {
     process: Process,
+    ended: bool,
     /// Where it listens.
     pub address: SocketAddr,
 }
@@ -106,7 +107,11 @@ impl Original {
             let process = Process::start(&mut command);
             // from here on connections wait in the queue of its socket
             if process.says("Running as user").is_some() {
-                return Self { process, address };
+                return Self {
+                    process,
+                    ended: false,
+                    address,
+                };
             }
             let said = process.lines();
             assert!(
@@ -129,12 +134,13 @@ impl Original {
         // after its first client it no longer ends its children at SIGINT
         self.process.signal(Signal::SIGTERM);
         self.process.wait();
+        self.ended = true;
     }
 }
 
 impl Drop for Original {
     fn drop(&mut self) {
-        if self.process.is_running() {
+        if !self.ended {
             self.stop();
         }
     }

@@ -1,19 +1,29 @@
 //! A configuration that both serve as it is: a folder `config`, and a working directory for each of them.
 
+use std::fs::Permissions;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::conversations::PEER;
 use crate::harness::{Daemon, Site};
 use crate::perl::{Original, Perl};
+use crate::script::Script;
+use crate::wire::{Side, play};
 
 /// Makes the folder, with what all configurations of these tests have: a name, where the original finds plugins, and no
-/// waiting after failed logins.
+/// waiting after failed logins. The user who serves may write into the working directories.
 pub fn site(perl: &Perl, settings: &[(String, Vec<String>)], plugins: &[String]) -> Site {
     let site = Site::empty();
-    let readable = std::fs::Permissions::from_mode(0o755);
-    for name in ["config", "original", "ours"] {
+    // the original does not make its spool where spool_perms is set
+    for (name, mode) in [
+        ("config", 0o755),
+        ("original", 0o777),
+        ("original/tmp", 0o700),
+        ("ours", 0o777),
+    ] {
         std::fs::create_dir(site.path().join(name)).expect("a folder");
-        std::fs::set_permissions(site.path().join(name), readable.clone()).expect("permissions");
+        std::fs::set_permissions(site.path().join(name), Permissions::from_mode(mode)).expect("permissions");
     }
     let scripted = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/original/plugins");
     let folders = format!("{}\n{}\n", perl.plugins.display(), scripted.display());
@@ -44,6 +54,56 @@ pub fn ours(site: Site) -> Daemon {
         .env("QPSMTPD_CONFIG", site.path().join("config"));
     command.args(["--no-rdns", "--listen-address", "127.0.0.1:0"]);
     Daemon::run(site, &mut command)
+}
+
+/// Both, serving one configuration.
+pub struct Both {
+    /// The original.
+    pub original: Original,
+    /// Our daemon, which keeps the directory.
+    pub ours: Daemon,
+}
+
+impl Both {
+    /// With these settings and plugins.
+    pub fn serve(perl: &Perl, settings: &[(&str, &str)], plugins: &[&str]) -> Self {
+        let split = |text: &str| text.lines().map(str::to_owned).collect();
+        let settings: Vec<_> = settings
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), split(text)))
+            .collect();
+        let plugins: Vec<_> = plugins.iter().map(|line| (*line).to_owned()).collect();
+        let site = site(perl, &settings, &plugins);
+        Self {
+            original: original(perl, &site),
+            ours: ours(site),
+        }
+    }
+
+    /// Plays a conversation with both; all must go as written.
+    pub fn play(&self, text: &str) {
+        let script = Script::parse("conversation", text).unwrap_or_else(|why| panic!("{why}"));
+        for (side, address) in self.sides() {
+            let played = play(&script, side, PEER.into(), address);
+            assert!(played.wrong.is_empty(), "{side:?}:\n{}", played.wrong.join("\n"));
+        }
+    }
+
+    /// Where each listens.
+    pub fn sides(&self) -> [(Side, SocketAddr); 2] {
+        [
+            (Side::Original, self.original.address),
+            (Side::Ours, self.ours.addresses[0]),
+        ]
+    }
+
+    /// The working directory of one.
+    pub fn place(&self, side: Side) -> PathBuf {
+        self.ours.site.path().join(match side {
+            Side::Original => "original",
+            Side::Ours => "ours",
+        })
+    }
 }
 
 /// A message as it lies in a maildir: what queue/maildir has put before it, and the rest.
@@ -99,10 +159,10 @@ fn taken_apart(text: &[u8]) -> Delivered {
     }
 }
 
-/// The message as all compare it. Without a look at the DNS we call a client by its address, the original calls it
+/// The message as all compare it, but for the date and the release. Without a look at the DNS we call a client by its address, the original calls it
 /// `Unknown`, as the conversation files do. Authentication-Results stands above Received, where releases after 0.94 have
 /// it, and we (catalogue 1.5).
-fn usual(text: &[u8]) -> Vec<u8> {
+pub fn usual(text: &[u8]) -> Vec<u8> {
     let mut lines: Vec<Vec<u8>> = text
         .split_inclusive(|byte| *byte == b'\n')
         .map(<[u8]>::to_vec)
