@@ -11,6 +11,7 @@ mod perl;
 mod plugins;
 mod queues;
 mod site;
+mod tls;
 mod wire;
 
 // Other tests use more of these than we do.
