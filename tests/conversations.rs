@@ -93,5 +93,14 @@ fn what_goes_otherwise_is_noticed() {
         let said = outcome.expect_err(wrong);
         assert!(said.contains(why), "{wrong}\n{said}");
     }
-    assert!(Script::parse("wrong.talk", "X: y\n").is_err());
+    for wrong in [
+        "X: y\n",
+        "S: 220\nO: 500 for no reason\n",
+        "C: NOOP\nO: 500 RFC 0\n",
+        "S: 220\nO: 500 RFC 0\nO: 500 RFC 0\n",
+        "O! for no reason\n",
+        "O queued: RFC 0\n",
+    ] {
+        assert!(Script::parse("wrong.talk", wrong).is_err(), "{wrong}");
+    }
 }

@@ -159,9 +159,9 @@ fn taken_apart(text: &[u8]) -> Delivered {
     }
 }
 
-/// The message as all compare it, but for the date and the release. Without a look at the DNS we call a client by its address, the original calls it
-/// `Unknown`, as the conversation files do. Authentication-Results stands above Received, where releases after 0.94 have
-/// it, and we (catalogue 1.5).
+/// The message as all compare it, but for the date and the release. Without a look at the DNS we call a client by its
+/// address, the original calls it `Unknown`, as the conversation files do. Authentication-Results stands above Received,
+/// where releases after 0.94 have it, and we (catalogue 1.5).
 pub fn usual(text: &[u8]) -> Vec<u8> {
     let mut lines: Vec<Vec<u8>> = text
         .split_inclusive(|byte| *byte == b'\n')
