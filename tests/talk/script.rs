@@ -25,8 +25,9 @@
 //! S~ regex                    a line of a reply
 //! S*N: 250                    N times
 //! S!                          the server has closed the connection
-//! O: 503 why                  what the Perl original replies instead of the reply above, and why that is not ours: codes,
-//!                             `-` for nothing, `!` for a connection that it closes; see tests/original
+//! O: 503 why                  what the Perl original replies instead of the reply above: codes, `-` for nothing, `!` for
+//!                             a connection that it closes; and why that is not ours, by an RFC or the catalogue; see
+//!                             tests/original
 //! O! why                      the original is not asked from here on
 //! wait                        the client is silent until the time is over
 //! hangup                      the client closes
