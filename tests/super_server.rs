@@ -70,3 +70,43 @@ fn relayclient_opens_the_relay_and_is_appended() {
     std::fs::write(dir.path().join("norelayclients"), "192.0.2.").expect("a file");
     assert!(replies(&[("RELAYCLIENT", "")]).starts_with("550 5.7.1"));
 }
+
+/// A proxy that comes by way of the super-server: what tcprules says of the proxy does not hold for its clients.
+#[test]
+fn what_is_said_of_a_proxy_is_not_said_of_its_clients() {
+    let dir = config();
+    std::fs::write(dir.path().join("proxy_networks"), "192.0.2.7").expect("a file");
+    std::fs::write(dir.path().join("xclient_networks"), "192.0.2.7").expect("a file");
+    std::fs::write(dir.path().join("databytes"), "1000").expect("a file");
+    let variables = [
+        ("RELAYCLIENT", ".rewrite"),
+        ("DATABYTES", "5000"),
+        ("TCPLOCALHOST", "inside.example"),
+    ];
+    let said = |first: &[&str]| {
+        let words = [
+            "EHLO client.example",
+            "MAIL FROM:<> SIZE=2000",
+            "MAIL FROM:<>",
+            "RCPT TO:<joe@elsewhere.example>",
+        ];
+        talk(dir.path(), &variables, &[first, &words, &["QUIT"]].concat()).join("\n")
+    };
+    // of the proxy itself, which only looks whether we are there, it holds
+    let own = said(&["PROXY UNKNOWN"]);
+    assert!(
+        own.contains("SIZE 5000\n") && own.contains("250 2.1.5 <joe@elsewhere.example.rewrite>"),
+        "{own}"
+    );
+    let clients = [
+        said(&["PROXY TCP4 203.0.113.9 192.0.2.1 5555 25"]),
+        said(&["PROXY UNKNOWN", "XCLIENT ADDR=203.0.113.9"]),
+    ];
+    for client in clients {
+        assert!(
+            client.contains("SIZE 1000\n") && client.contains("552 5.3.4"),
+            "{client}"
+        );
+        assert!(client.contains("550 5.7.1") && !client.contains("rewrite"), "{client}");
+    }
+}

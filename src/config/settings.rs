@@ -27,7 +27,7 @@ pub struct Settings {
     pub smtpgreeting: Option<String>,
     /// The domain that stands for our address literal.
     pub localiphost: String,
-    /// Largest message in bytes as stored; 0 is no limit. See [`Settings::size_limit`].
+    /// Largest message in bytes as stored; 0 is no limit.
     pub databytes: u64,
     /// Messages of at least this many bytes wait on disk.
     pub size_threshold: u64,
@@ -211,11 +211,6 @@ impl Settings {
         let networks = [&self.rates.exempt, &self.proxies.networks, &self.xclient_networks];
         networks.iter().any(|networks| networks.contains(client))
     }
-
-    /// Largest message in bytes; the greatest number if there is no limit.
-    pub fn size_limit(&self) -> u64 {
-        if self.databytes == 0 { u64::MAX } else { self.databytes }
-    }
 }
 
 impl Limits {
@@ -331,10 +326,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_original() {
         let settings = Settings::default();
-        assert_eq!(
-            (settings.databytes, settings.size_limit(), settings.size_threshold),
-            (0, u64::MAX, 0)
-        );
+        assert_eq!((settings.databytes, settings.size_threshold), (0, 0));
         assert_eq!((settings.spool_perms, settings.loglevel), (0o700, Level::Warn));
         assert_eq!(settings.timeoutsmtpd, Duration::from_secs(1200));
         assert_eq!((settings.ip, settings.port), (None, None));

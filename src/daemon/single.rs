@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::log::Level;
 use crate::net::{self, PolledWire, Stdio};
 use crate::prefork;
 use crate::session::Peer;
@@ -40,9 +41,11 @@ pub fn single(config: Option<&Path>, reverse_name: bool, lmtp: bool) -> ExitCode
             return ExitCode::from(EX_CONFIG);
         }
     };
-    let mut settings = generation.settings();
-    if let Some(databytes) = variable("DATABYTES").and_then(|text| text.parse().ok()) {
-        Arc::make_mut(&mut settings).databytes = databytes;
+    if let Some(bad) = variable("DATABYTES").filter(|text| text.parse::<u64>().is_err()) {
+        generation.log(
+            Level::Error,
+            &format!("DATABYTES '{bad}' is no whole number; what config/databytes says holds"),
+        );
     }
     let (peer, named) = super_server_peer().unwrap_or_else(|| (socket_peer(&stdio), false));
     let entry = Entry {
@@ -53,7 +56,14 @@ pub fn single(config: Option<&Path>, reverse_name: bool, lmtp: bool) -> ExitCode
         tls: peer.local_port == SUBMISSIONS && generation.services.tls.is_some(),
     };
     let wire = PolledWire::new(stdio, Arc::new(net::NoEnding));
-    let session = generation.session(wire, peer, settings, None, entry, std::process::id().into());
+    let session = generation.session(
+        wire,
+        peer,
+        generation.settings(),
+        None,
+        entry,
+        std::process::id().into(),
+    );
     generation.converse(session, entry);
     ExitCode::SUCCESS
 }

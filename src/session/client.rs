@@ -171,6 +171,28 @@ impl Session {
         self.services.lookup.map(name)
     }
 
+    /// Largest message in bytes as stored, 0 for no limit: the variable DATABYTES that a super-server has set for this
+    /// client (catalogue 7), else the setting.
+    pub fn databytes(&self) -> u64 {
+        let own = self.environment.get("DATABYTES").and_then(|text| text.parse().ok());
+        own.unwrap_or(self.settings.databytes)
+    }
+
+    /// Largest message in bytes; the greatest number if there is no limit.
+    pub fn size_limit(&self) -> u64 {
+        match self.databytes() {
+            0 => u64::MAX,
+            most => most,
+        }
+    }
+
+    /// What a super-server has said was of another client than this one.
+    pub fn forget_environment(&mut self) {
+        self.environment.clear();
+        self.recipient_suffix.clear();
+        self.peer.local_host = None;
+    }
+
     /// The reverse-path of the transaction; the null address outside of one.
     pub fn sender(&self) -> &Address {
         static NULL: std::sync::LazyLock<Address> = std::sync::LazyLock::new(Address::null);

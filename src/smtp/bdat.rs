@@ -109,7 +109,7 @@ impl Dialogue<'_> {
             return Err(Flow::Continue);
         }
         let settings = &self.s.settings;
-        let mut receiving = Receiving::new(settings);
+        let mut receiving = Receiving::new(settings, self.s.size_limit());
         if let Some(transaction) = &mut self.s.transaction {
             receiving.binary = transaction.options.body == BodyKind::Binary;
             transaction.message = Message::new(transaction.message.body.spool());

@@ -102,7 +102,7 @@ impl Dialogue<'_> {
     fn receive(&mut self) -> Ended {
         let settings = self.s.settings.clone();
         let mut intake = Intake::new(settings.bare_newlines.contains(self.s.peer.ip));
-        let mut receiving = Receiving::new(&settings);
+        let mut receiving = Receiving::new(&settings, self.s.size_limit());
         let mut pace = Pace {
             began: self.s.services().clock.instant(),
             came: self.s.channel.buffered().len() as u64,

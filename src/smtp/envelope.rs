@@ -127,7 +127,7 @@ impl Dialogue<'_> {
                 "<>".clone_into(named);
             }
         }
-        let most = self.s.settings.size_limit();
+        let most = self.s.size_limit();
         if options.size.is_some_and(|size| size > most) {
             let words = format!("message too big, at most {most} bytes are accepted");
             return Err((say(552, (3, 4), ""), words));

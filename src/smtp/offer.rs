@@ -19,7 +19,7 @@ impl Dialogue<'_> {
     /// Adds the extensions to the reply, a line each.
     pub(super) fn extensions(&mut self, text: &mut String) {
         let (disabled, offered) = (self.s.settings.disabled, self.offered());
-        let size = match self.s.settings.databytes {
+        let size = match self.s.databytes() {
             0 => "SIZE".to_owned(),
             most => format!("SIZE {most}"),
         };

@@ -56,14 +56,14 @@ impl Pace {
 }
 
 impl Receiving {
-    pub(super) fn new(settings: &Settings) -> Receiving {
+    pub(super) fn new(settings: &Settings, most: u64) -> Receiving {
         Receiving {
             head: Vec::new(),
             line_start: Some(0),
             line_length: 0,
             stored: 0,
             trouble: None,
-            most: settings.size_limit(),
+            most,
             most_header: settings.limits.max_header_size,
             most_line: settings.limits.max_data_line,
             most_fields: settings.limits.max_header_count,

@@ -129,6 +129,7 @@ impl Dialogue<'_> {
     /// The client is this one from now on; false if it has too many sessions, which it is told if `words` says so.
     pub(super) fn stand_for(&mut self, client: SocketAddr, words: bool) -> bool {
         self.s.peer.turn_into(client);
+        self.s.forget_environment();
         let settings = &self.s.settings;
         let known = !client.ip().is_unspecified();
         let networks = [&settings.rates.exempt, &settings.xclient_networks];

@@ -162,8 +162,7 @@ impl Dialogue<'_> {
             tls.client = None;
         }
         // so were its environment and what plugins have found out about it
-        s.environment.clear();
-        s.recipient_suffix.clear();
+        s.forget_environment();
         s.results.clear();
         s.capabilities.clear();
         s.notes.clear();
