@@ -31,7 +31,12 @@ struct Users {
     decoy: Decoy,
     /// Which of the choosy mechanisms some of them cannot use.
     not_for_all: [bool; 3],
+    /// What a client sees of their keys, for each hash of SCRAM.
+    looks: [Vec<ScramLooks>; 2],
 }
+
+/// In which order the hashes of SCRAM stand in a table.
+const HASHES: [ScramHash; 2] = [ScramHash::Sha1, ScramHash::Sha256];
 
 impl Users {
     fn read(lines: &Lines) -> Users {
@@ -45,10 +50,20 @@ impl Users {
             for (at, mechanism) in CHOOSY.iter().enumerate() {
                 users.not_for_all[at] |= !Stored::of(&word).serves(mechanism);
             }
+            for (looks, hash) in users.looks.iter_mut().zip(HASHES) {
+                looks.extend(Stored::of(&word).looks(hash));
+            }
             users.decoy.consider(&word);
             users.words.insert(user, word);
         }
         users
+    }
+
+    /// Keys of somebody who is not among them; none without SCRAM.
+    fn of_nobody(&self, s: &Session, mechanism: &str, user: &str) -> Option<ScramKeys> {
+        let hash = ScramHash::of(mechanism)?;
+        let looks = self.looks.iter().zip(HASHES).find(|(_, one)| *one == hash)?.0;
+        Some(ScramKeys::of_nobody(hash, user, &s.services().secret, looks))
     }
 }
 
@@ -104,16 +119,24 @@ impl FlatFile {
             Some(word) => Known::Word(word),
             None => {
                 info!(s, "fail: no such user");
+                if let Some(keys) = users.of_nobody(s, with.mechanism, &user) {
+                    return declined_with(keys);
+                }
                 Known::Nobody(declined)
             }
         };
-        validate_evenly(s, known, with, &users.decoy)
+        // what is made of the name, the salt of keys, must not depend on how it is written
+        let with = Credentials { user, ..with.clone() };
+        validate_evenly(s, known, &with, &users.decoy)
     }
 }
 
-/// A user with its domain in lower case; none without a domain.
+/// A user with its domain in lower case; none without a domain, or if nobody knows what stood there.
 fn key(user: &str) -> Option<String> {
     let (local, domain) = user.trim().rsplit_once('@')?;
+    if user.contains(char::REPLACEMENT_CHARACTER) {
+        return None;
+    }
     Some(format!("{local}@{}", domain.to_ascii_lowercase()))
 }
 
@@ -226,9 +249,49 @@ mod tests {
                 .is_some_and(|keys| keys.are_of("pencil") && keys.to_string() == stored)
         );
         assert_eq!(keys("scram-sha-1", "ann@x.org"), None);
-        assert_eq!(keys("scram-sha-256", "jim@x.org"), None);
+        // nobody knows who they are: however a name is written, and whoever it is of
+        for (one, other) in [
+            ("jim@x.org", " jim@X.ORG"),
+            ("joe@x.org", "joe@X.org "),
+            ("ann@x.org", " ann@X.ORG"),
+        ] {
+            let (one, other) = (keys("scram-sha-256", one), keys("scram-sha-256", other));
+            assert_eq!(one.expect("keys").salt, other.expect("keys").salt);
+        }
+        let rounds: Vec<u32> = (0..40)
+            .filter_map(|number| Some(keys("scram-sha-256", &format!("jim{number}@x.org"))?.rounds))
+            .collect();
+        assert!(
+            rounds.len() == 40 && rounds.contains(&4096) && rounds.contains(&of_joe.rounds),
+            "{rounds:?}"
+        );
         t.auth(&plain("ann@x.org", "pencil")).ok();
         t.auth(&plain("ann@x.org", stored)).denied("wrong password");
+    }
+
+    #[test]
+    fn what_was_not_utf8_fits_nothing() {
+        // so the file is read where there are bytes of another encoding
+        let lines = ["joe@example.com:p\u{fffd}ss", "j\u{fffd}rg@example.com:secret"];
+        let mut t = Kit::load(&DECLARATION, "");
+        t.config("flat_auth_pw", &lines);
+        for password in ["p\u{fffd}ss", "p\u{e4}ss", "p\u{f6}ss"] {
+            let outcome = t.auth(&plain("joe@example.com", password)).declined();
+            assert!(outcome.failed, "{password}");
+        }
+        assert!(
+            t.logged()
+                .iter()
+                .any(|line| line.contains("error, the stored password is not UTF-8"))
+        );
+        t.auth(&Credentials::digest("joe@example.com", "<1@x>", "00"))
+            .declined();
+        assert!(
+            t.auth(&Credentials::name("scram-sha-256", "joe@example.com"))
+                .login
+                .is_none()
+        );
+        t.auth(&plain("j\u{fffd}rg@example.com", "secret")).declined();
     }
 
     #[test]

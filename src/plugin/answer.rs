@@ -109,6 +109,12 @@ pub fn ok_keys(keys: ScramKeys) -> Answer {
     handing(Verdict::Ok, "", Handed::Keys(keys))
 }
 
+/// From auth_scram: the user is not known here; so that nobody can tell, the exchange may go on with keys that look like
+/// those of others ([`ScramKeys::of_nobody`]).
+pub fn declined_with(keys: ScramKeys) -> Answer {
+    handing(Verdict::Declined, "", Handed::Keys(keys))
+}
+
 /// From auth_token: refused, and the client is told what is wrong in the JSON of RFC 7628.
 pub fn deny_token(text: impl Into<Cow<'static, str>>, json: String) -> Answer {
     handing(Verdict::Deny, text, Handed::Problem(json))

@@ -238,6 +238,29 @@ mod tests {
     }
 
     #[test]
+    fn a_hash_that_nobody_here_knows_is_no_wrong_password() {
+        let t = kit();
+        for hash in [
+            "abNANd1rDfiNc",
+            "$1$cut",
+            "$7$unknown$salt$0123456789012345678901234567890",
+        ] {
+            let row = |clear| {
+                Known::Row(Stored {
+                    clear,
+                    crypt: Some(hash),
+                    scram: None,
+                })
+            };
+            let with = Credentials::password("plain", "joe@example.com", "geheim");
+            let answer = validate_evenly(&t.s, row(None), &with, &Decoy::none()).expect("an answer");
+            assert!(answer.failed && answer.verdict == Verdict::Declined, "{hash}");
+            let answer = validate_evenly(&t.s, row(Some("geheim")), &with, &Decoy::none()).expect("an answer");
+            assert_eq!(answer.verdict, Verdict::Ok, "{hash}");
+        }
+    }
+
+    #[test]
     fn a_store_that_shows_one_user_at_a_time_is_followed() {
         let t = kit();
         let decoy = Decoy::default();

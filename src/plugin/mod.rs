@@ -54,7 +54,7 @@ pub use password::{Scheme, Stored};
 pub use patterns::*;
 pub use pipe::{input_of, open_to_append, write_in_time};
 pub use program::{End, Program, Ran, effective_user};
-pub use scram::{ScramHash, ScramKeys};
+pub use scram::{ScramHash, ScramKeys, ScramLooks};
 pub use tools::*;
 pub use whole::OfFile;
 

@@ -5,8 +5,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 use subtle::ConstantTimeEq;
 
-use super::scram::SALT;
-use super::{Answer, Credentials, ScramHash, ScramKeys, declined, deny, ok, ok_keys, random_bytes};
+use super::scram::{SALT, ScramLooks};
+use super::{Answer, Credentials, ScramHash, ScramKeys, declined, deny, ok, ok_keys, random_bytes, unavailable};
 use crate::log::Level;
 use crate::session::Session;
 
@@ -50,6 +50,24 @@ impl<'a> Stored<'a> {
         }
     }
 
+    /// Why nobody can tell whether a password is the right one, if that is so.
+    fn unusable(&self) -> Option<&'static str> {
+        let crypt = self.crypt.filter(|hash| !hash.is_empty());
+        match () {
+            () if self.clear.is_some_and(is_garbled) => Some("the stored password is not UTF-8"),
+            () if crypt.is_some_and(|hash| !is_hash(hash)) => {
+                Some("the stored hash is damaged, or of a kind that is not known here")
+            }
+            () => None,
+        }
+    }
+
+    /// What a client that asks for this user's keys sees of them; none if there are none of this hash.
+    pub fn looks(&self, hash: ScramHash) -> Option<ScramLooks> {
+        let stored = self.keys().find(|keys| keys.hash == hash).map(|keys| keys.looks());
+        stored.or(self.clear.map(|_| ScramLooks::default()))
+    }
+
     fn keys(&self) -> impl Iterator<Item = ScramKeys> {
         let words = self.scram.unwrap_or_default().split(' ');
         words.filter_map(ScramKeys::parse)
@@ -58,6 +76,11 @@ impl<'a> Stored<'a> {
 
 /// The length of what yescrypt makes of a password, as it is written.
 const YESCRYPT: usize = 43;
+
+/// Whether a text was read from bytes that are not UTF-8: nobody knows what stood there.
+fn is_garbled(text: &str) -> bool {
+    text.contains(char::REPLACEMENT_CHARACTER)
+}
 
 /// Whether words are keys of SCRAM, all of them.
 fn are_keys(words: &str) -> bool {
@@ -84,13 +107,14 @@ fn is_hash(word: &str) -> bool {
 
 /// Compares what a client has shown with what is stored; for SCRAM, hands the keys over.
 pub fn validate(s: &Session, stored: Stored<'_>, with: &Credentials) -> Answer {
+    let unusable = stored.unusable();
     let stored = Stored {
-        clear: stored.clear.filter(|text| !text.is_empty()),
+        clear: stored.clear.filter(|text| !text.is_empty() && !is_garbled(text)),
         crypt: stored.crypt.filter(|text| !text.is_empty()),
         scram: stored.scram.filter(|text| !text.is_empty()),
     };
     let log = |text: &str| s.log(Level::Info, format_args!("{text}"));
-    if stored.clear.is_none() && stored.crypt.is_none() && stored.scram.is_none() {
+    if let (None, None, None, None) = (unusable, stored.clear, stored.crypt, stored.scram) {
         log("fail: missing password");
         return deny("no such user");
     }
@@ -124,6 +148,9 @@ pub fn validate(s: &Session, stored: Stored<'_>, with: &Credentials) -> Answer {
             log("pass: hash match");
             return ok();
         }
+    }
+    if let Some(why) = unusable {
+        return unavailable(s, why);
     }
     log("fail: wrong password");
     deny("wrong password")

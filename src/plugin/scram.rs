@@ -1,8 +1,9 @@
 //! The keys of SCRAM (RFC 5802, 7677): how they are stored, made of a password, and what a client's proof is checked
 //! against.
 //!
-//! Of a user whom nobody knows there are keys as well, with a salt that is always the same, so that the exchange does
-//! not tell who is known: neither by what is said, nor by the time it takes.
+//! Of a user whom nobody knows there are keys as well, with a salt that is always the same and looks like those of the
+//! users that there are, so that the exchange does not tell who is known: neither by what is said, nor by the time it
+//! takes.
 
 use std::fmt;
 
@@ -110,25 +111,67 @@ enum Of {
     Nobody,
 }
 
+/// What everybody sees of somebody's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScramLooks {
+    /// Rounds of PBKDF2.
+    pub rounds: u32,
+    /// Octets of salt.
+    pub salt: usize,
+}
+
+impl Default for ScramLooks {
+    /// Of keys that are made here.
+    fn default() -> ScramLooks {
+        ScramLooks {
+            rounds: ROUNDS,
+            salt: SALT,
+        }
+    }
+}
+
 impl ScramKeys {
     /// Of a password that is known in clear. The salt is made of `secret` and the name, and so does not change.
     pub fn of_password(hash: ScramHash, user: &str, password: &str, secret: &[u8; 32]) -> ScramKeys {
         ScramKeys {
             of: Of::Password(prepared(password)),
-            ..ScramKeys::of_nobody(hash, user, secret)
+            ..ScramKeys::of_nobody(hash, user, secret, &[])
         }
     }
 
-    /// Of a user whom nobody knows: they look as those of others do, and no proof is right.
-    pub fn of_nobody(hash: ScramHash, user: &str, secret: &[u8; 32]) -> ScramKeys {
+    /// Of a user whom nobody knows: they look as those of one of the others do, always the same one, and no proof is
+    /// right.
+    pub fn of_nobody(hash: ScramHash, user: &str, secret: &[u8; 32], others: &[ScramLooks]) -> ScramKeys {
         let text = [hash.name().as_bytes(), b"\0", user.as_bytes()].concat();
-        let mut salt = ScramHash::Sha256.hmac(secret, &text);
-        salt.truncate(SALT);
+        let octets = |part: u32| match part {
+            0 => ScramHash::Sha256.hmac(secret, &text),
+            part => ScramHash::Sha256.hmac(secret, &[&text[..], b"\0", &part.to_be_bytes()].concat()),
+        };
+        let choice = octets(u32::MAX)
+            .iter()
+            .take(8)
+            .fold(0, |sum, octet| sum << 8 | u64::from(*octet));
+        let choice = choice.checked_rem(others.len() as u64).unwrap_or(0) as usize;
+        let looks = others.get(choice).copied().unwrap_or_default();
+        let salt = (0..).flat_map(octets).take(looks.salt).collect();
         ScramKeys {
             hash,
-            rounds: ROUNDS,
+            rounds: looks.rounds,
             salt,
             of: Of::Nobody,
+        }
+    }
+
+    /// Whether they are of a user whom nobody knows.
+    pub fn are_nobodys(&self) -> bool {
+        self.of == Of::Nobody
+    }
+
+    /// What everybody sees of them.
+    pub fn looks(&self) -> ScramLooks {
+        ScramLooks {
+            rounds: self.rounds,
+            salt: self.salt.len(),
         }
     }
 
@@ -312,18 +355,41 @@ mod tests {
     fn nobody_looks_like_somebody() {
         for hash in [ScramHash::Sha1, ScramHash::Sha256] {
             let known = ScramKeys::of_password(hash, "joe@example.com", "secret", &SECRET);
-            let nobody = ScramKeys::of_nobody(hash, "jim@example.com", &SECRET);
-            let again = ScramKeys::of_nobody(hash, "jim@example.com", &SECRET);
+            let nobody = ScramKeys::of_nobody(hash, "jim@example.com", &SECRET, &[]);
+            let again = ScramKeys::of_nobody(hash, "jim@example.com", &SECRET, &[]);
             assert_eq!(nobody.salt, again.salt);
             assert_ne!(nobody.salt, known.salt);
             assert_eq!((known.salt.len(), known.rounds), (nobody.salt.len(), nobody.rounds));
             let made = ScramKeys::made(hash, "secret", &[1; SALT]);
             assert_eq!((made.salt.len(), made.rounds), (nobody.salt.len(), nobody.rounds));
             assert_ne!(
-                ScramKeys::of_nobody(hash, "jim@example.com", &[8; 32]).salt,
+                ScramKeys::of_nobody(hash, "jim@example.com", &[8; 32], &[]).salt,
                 nobody.salt
             );
         }
+    }
+
+    #[test]
+    fn nobody_looks_like_one_of_many() {
+        let looks = |rounds, salt| ScramLooks { rounds, salt };
+        let others = [looks(4096, 16), looks(4096, 16), looks(4096, 16), looks(20_000, 100)];
+        let of = |number: usize| {
+            let user = format!("user{number}@example.com");
+            ScramKeys::of_nobody(ScramHash::Sha256, &user, &SECRET, &others)
+        };
+        let many: Vec<ScramKeys> = (0..400).map(of).collect();
+        let long = many.iter().filter(|keys| keys.looks() == others[3]).count();
+        assert!(
+            (50..150).contains(&long),
+            "{long} of 400, where one in four would be 100"
+        );
+        assert!(
+            many.iter()
+                .all(|keys| others.contains(&keys.looks()) && keys.are_nobodys())
+        );
+        assert!((0..400).all(|number| of(number).salt == many[number].salt));
+        let salt = &many.iter().find(|keys| keys.rounds == 20_000).expect("one").salt;
+        assert_ne!(salt[..32], salt[32..64], "it does not repeat itself");
     }
 
     #[test]

@@ -238,7 +238,7 @@ impl Session {
 
     /// adjust_karma: gives or takes standing, and logs it (catalogue 6).
     pub fn adjust_karma(&mut self, by: i32) {
-        let total = self.karma.score.unwrap_or(0) + by;
+        let total = self.karma.score.unwrap_or(0).saturating_add(by);
         self.karma.score = Some(total);
         self.log(Level::Info, format_args!("karma {by} ({total})"));
     }

@@ -126,6 +126,9 @@ pub struct Login {
     pub failed: Option<(String, String)>,
 }
 
+/// As many reasons to refuse a client are kept; each goes into every refusal.
+const MOST_REASONS: usize = 16;
+
 /// Reasons to refuse a client, kept until plugin naughty acts on them (catalogue 6).
 #[derive(Clone, Debug, Default)]
 pub struct Naughty {
@@ -139,9 +142,11 @@ impl Naughty {
         !self.reasons.is_empty()
     }
 
-    /// Adds a reason; the first reject type given stays.
+    /// Adds a reason, unless it is there already, or there are very many; the first reject type given stays.
     pub fn add(&mut self, reason: String, reject_type: Option<Verdict>) {
-        self.reasons.push(reason);
+        if self.reasons.len() < MOST_REASONS && !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
         self.reject_type = self.reject_type.or(reject_type);
     }
 

@@ -2,7 +2,7 @@
 
 use super::answers::say;
 use super::command::{Command, Verb};
-use super::dialogue::{Dialogue, Flow, is_done};
+use super::dialogue::{Dialogue, Flow, is_auth, is_done};
 use super::trace::PRODUCT;
 use crate::config::OutOfTurn;
 use crate::log::Level;
@@ -307,9 +307,11 @@ impl Dialogue<'_> {
     /// A command that nobody knows.
     pub(super) fn unrecognized(&mut self, command: &Command<'_>) -> Flow {
         self.unknown += 1;
-        let (verb, rest) = match self.hides {
-            true => ("<hidden>".to_owned(), ""),
-            false => (command.word.to_ascii_lowercase(), command.rest),
+        let (verb, rest) = match () {
+            () if self.hides => ("<hidden>".to_owned(), ""),
+            // what stands behind it may be credentials, also without a blank between
+            () if is_auth(self.s.original_string.as_bytes()) => ("auth".to_owned(), ""),
+            () => (command.word.to_ascii_lowercase(), command.rest),
         };
         let decision = self.ask(Event::UnrecognizedCommand { verb: &verb, rest });
         let flow = self.answer(Hook::unrecognized_command, decision, "");

@@ -313,7 +313,7 @@ impl Dialogue<'_> {
         self.reset_transaction();
         let (flow, queued) = self.answer_queue(decision, settled);
         if queued {
-            (self.errors, self.idle) = (0, 0);
+            (self.errors, self.idle, self.deferred) = (0, 0, 0);
             if self.chain.serves(Hook::queue_post) {
                 // the client need not wait for what comes after
                 self.send();

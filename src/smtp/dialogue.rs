@@ -1,6 +1,7 @@
 //! One session from greeting to good-bye: reads commands, checks their order, answers, and ends properly.
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 use super::answers::{Canned, answer, own_status, say};
 use super::bdat::Parts;
@@ -8,6 +9,7 @@ use super::command::{Command, NotText, Verb};
 use super::commands;
 use super::upstream::Upstream;
 use super::xclient::Claims;
+use crate::config::Rate;
 use crate::log::Level;
 use crate::mail::{Reply, Status};
 use crate::plugin::{Chain, Decision, Event, Hook};
@@ -16,6 +18,10 @@ use crate::session::{HelloKind, Session, Stage, Tally, Verdict};
 
 /// What stands in the log for what might be a password.
 const HIDDEN: &str = "<hidden credentials>";
+
+/// As many replies of 4xx as a patient client may get between two messages, which is those to as many recipients as RFC
+/// 5321 4.5.3.1.8 wants servers to take; more of them count as commands that bring no mail.
+const MOST_DEFERRED: usize = 1000;
 
 /// How a session came to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +58,14 @@ pub fn serve(session: Box<Session>, chain: &Chain, entry: Entry) {
         parts: None,
         utf8: false,
         talked: false,
-        refused: false,
+        deferred: 0,
+        over_rate: None,
         code: 0,
         unknown: 0,
         auth_offered: false,
         hides: false,
         auth_failures: 0,
+        heard: None,
         transactions: 0,
         entry,
         upstream: Upstream::default(),
@@ -83,8 +91,10 @@ pub struct Dialogue<'a> {
     pub(super) errors: usize,
     /// Commands that bring no mail, since a message was last accepted.
     pub(super) idle: usize,
-    /// The last command was answered by 5xx.
-    refused: bool,
+    /// Replies of 4xx since a message was last accepted.
+    pub(super) deferred: usize,
+    /// The network of the client has had too many replies of 5xx, which it has not been told yet.
+    over_rate: Option<Rate>,
     /// The code of the last reply.
     pub(super) code: u16,
     pub(super) unknown: usize,
@@ -94,6 +104,8 @@ pub struct Dialogue<'a> {
     pub(super) hides: bool,
     /// Logins that have failed.
     pub(super) auth_failures: usize,
+    /// When the client last said something in an exchange of AUTH.
+    pub(super) heard: Option<Instant>,
     pub(super) transactions: usize,
     pub(super) entry: Entry,
     pub(super) upstream: Upstream,
@@ -165,10 +177,8 @@ impl Dialogue<'_> {
             if flow != Flow::Continue {
                 return flow;
             }
-            if std::mem::take(&mut self.refused)
-                && let Some(flow) = self.errors_over_rate()
-            {
-                return flow;
+            if let Some(rate) = self.over_rate.take() {
+                return self.too_many_errors(rate);
             }
             if self.errors > limits.max_errors {
                 self.log(
@@ -258,12 +268,13 @@ impl Dialogue<'_> {
         if !self.s.wants(Level::Info) {
             return;
         }
-        let mut words = self.s.original_string.split_ascii_whitespace().skip(1);
-        let mechanism = words.next().unwrap_or_default();
+        let mut words = self.s.original_string.split_ascii_whitespace();
+        let (verb, mechanism) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         if is_auth(self.s.original_string.as_bytes()) && words.next().is_some() {
             self.log(
                 Level::Info,
-                format_args!("dispatching {} {mechanism} {HIDDEN}", command.word),
+                // no more of the word, which may go on with what was meant to be an argument
+                format_args!("dispatching {} {mechanism} {HIDDEN}", verb.get(..4).unwrap_or_default()),
             );
         } else {
             self.log(Level::Info, format_args!("dispatching {}", self.s.original_string));
@@ -320,10 +331,17 @@ impl Dialogue<'_> {
             400..500 => Tally::Soft,
             500.. => Tally::Hard,
         });
-        // what is put off is no fault of the client's
-        if canned.code >= 500 {
-            self.errors += 1;
-            self.refused = true;
+        match canned.code {
+            ..400 => {}
+            // what is put off is no fault of the client's, but it must end somewhere
+            400..500 => {
+                self.deferred += 1;
+                self.idle += usize::from(self.deferred > MOST_DEFERRED);
+            }
+            500.. => {
+                self.errors += 1;
+                self.over_rate = self.count_error().or(self.over_rate);
+            }
         }
         let utf8 = self.utf8 || self.is_utf8();
         let reply = Reply::new(canned.code, status, text).utf8(utf8);
@@ -333,6 +351,7 @@ impl Dialogue<'_> {
         }
         for _ in 0..self.s.replies {
             reply.write_to(self.s.channel.output());
+            self.s.channel.relieve();
         }
         match canned.close {
             true => Flow::Close,
@@ -382,8 +401,10 @@ impl Dialogue<'_> {
 }
 
 /// Whether a line is an AUTH command, well-formed or not: it may be longer than others, and it holds credentials.
-fn is_auth(line: &[u8]) -> bool {
-    line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"))
+pub(super) fn is_auth(line: &[u8]) -> bool {
+    line.trim_ascii_start()
+        .get(..4)
+        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"))
 }
 
 /// Whether a plugin has taken the answer upon itself.

@@ -1,7 +1,8 @@
 //! Rates of a network of clients: how often it may connect, send, name recipients, err, and fail to log in.
 //!
 //! What exceeds a rate is answered by 421, 450 or 451, and the log names the limit (file connection_rate and its
-//! kin). Relay clients and the networks of rate_exempt are let pass.
+//! kin). Relay clients and the networks of rate_exempt are let pass; of connections, which are counted before anybody
+//! knows who may relay, only the latter.
 
 use super::answers::{Canned, say};
 use super::dialogue::{Dialogue, Flow};
@@ -109,19 +110,29 @@ impl Dialogue<'_> {
         self.admit(&RECIPIENTS)
     }
 
-    /// A command that was answered by 5xx.
-    pub(super) fn errors_over_rate(&mut self) -> Option<Flow> {
+    /// Counts a reply of 5xx, also one that ends the session; the rate if there are too many.
+    pub(super) fn count_error(&self) -> Option<Rate> {
         self.count(&ERRORS)
     }
 
-    /// A login that failed.
-    pub(super) fn auth_failures_over_rate(&mut self) -> Option<Flow> {
+    /// The answer to too many of them.
+    pub(super) fn too_many_errors(&mut self, rate: Rate) -> Flow {
+        self.tell(&ERRORS, rate)
+    }
+
+    /// Counts a login that failed, whatever the client does next; the rate if there are too many.
+    pub(super) fn count_auth_failure(&self) -> Option<Rate> {
         self.count(&AUTH_FAILURES)
     }
 
-    fn count(&mut self, rule: &Rule) -> Option<Flow> {
+    /// The answer to too many of them.
+    pub(super) fn too_many_auth_failures(&mut self, rate: Rate) -> Flow {
+        self.tell(&AUTH_FAILURES, rate)
+    }
+
+    fn count(&self, rule: &Rule) -> Option<Rate> {
         let (rate, network) = self.held(rule)?;
         let within = self.s.services().meter.count(rule.event, network, rate);
-        (!within).then(|| self.tell(rule, rate))
+        (!within).then_some(rate)
     }
 }

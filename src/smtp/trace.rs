@@ -104,6 +104,16 @@ fn harmless(text: &str) -> Cow<'_, str> {
     text.chars().map(|c| if is_harmless(c) { c } else { '?' }).collect()
 }
 
+/// A user's name as a value in Authentication-Results: as it is if it looks like an address, else in quotes (RFC 8601
+/// 2.2).
+fn value(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '@' | '.' | '-' | '_' | '+');
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(format!("\"{}\"", harmless(text).replace('"', "?"))),
+    }
+}
+
 /// Takes away what others claim in our name, and marks the rest as found (RFC 8601 5).
 ///
 /// Fields of others stay as they are when a DKIM-Signature covers Authentication-Results; ours never do.
@@ -126,20 +136,20 @@ pub fn clean_results(header: &mut Header, ids: &[String]) {
 /// Whether the text of an Authentication-Results field begins with one of these authserv-ids.
 fn claims(text: &str, ids: &[String]) -> bool {
     let is_ours = |name: &str| ids.iter().any(|id| id.eq_ignore_ascii_case(name));
-    let text = text.trim_start();
-    // a comment may stand before the id; who writes one has something to hide
-    text.starts_with('(')
-        || text
-            .split(|c: char| c == ';' || c == '/' || c == '(' || c.is_whitespace())
+    let id = text.split(';').next().unwrap_or_default().trim_start();
+    // comments, quotes and escapes are allowed; who writes an id with them has something to hide
+    id.contains(['(', '"', '\\'])
+        || id
+            .split(|c: char| c == '/' || c.is_whitespace())
             .next()
-            .is_some_and(|first| is_ours(first.trim_matches('"').trim_end_matches('.')))
+            .is_some_and(|first| is_ours(first.trim_end_matches('.')))
 }
 
 /// The text of our own Authentication-Results field.
 pub fn results(s: &Session, id: &str) -> String {
     let auth = match (&s.login.user, &s.login.failed) {
-        (Some((user, mechanism)), _) => format!("auth=pass ({mechanism}) smtp.auth={}", harmless(user)),
-        (None, Some((user, mechanism))) => format!("auth=fail ({mechanism}) smtp.auth={}", harmless(user)),
+        (Some((user, mechanism)), _) => format!("auth=pass ({mechanism}) smtp.auth={}", value(user)),
+        (None, Some((user, mechanism))) => format!("auth=fail ({mechanism}) smtp.auth={}", value(user)),
         (None, None) => "auth=none".to_owned(),
     };
     let found = s.results.iter();
@@ -182,9 +192,24 @@ mod tests {
     #[test]
     fn signed_results_of_others_stay_but_never_ours() {
         let text = "DKIM-Signature: v=1; h=From : authentication-results; b=x\nAuthentication-Results: other.example; spf=pass\n\
-                    Authentication-Results: MX.example.com/1; spf=pass\nAuthentication-Results: (c) mx.example.com; a=b\n";
+                    Authentication-Results: MX.example.com/1; spf=pass\nAuthentication-Results: (c) mx.example.com; a=b\n\
+                    Authentication-Results: \"mx\\.example.com\"; a=b\nAuthentication-Results: \"MX.example.com\" 1; a=b\n";
         let clean = cleaned(text);
         assert!(clean.contains("Authentication-Results: other.example"), "{clean}");
-        assert!(!clean.to_lowercase().contains("mx.example.com"), "{clean}");
+        assert_eq!(clean.matches("Authentication-Results:").count(), 1, "{clean}");
+    }
+
+    #[test]
+    fn users_are_quoted_unless_they_look_like_addresses() {
+        for (user, written) in [
+            ("joe+x@example.com", "joe+x@example.com"),
+            ("joe", "joe"),
+            ("", "\"\""),
+            ("a b", "\"a b\""),
+            ("\"", "\"?\""),
+            ("a;\\b\r\n(c)\u{e4}", "\"a??b???c??\""),
+        ] {
+            assert_eq!(value(user), written);
+        }
     }
 }

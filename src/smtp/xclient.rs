@@ -169,7 +169,7 @@ impl Dialogue<'_> {
         s.envelope_from.clear();
         s.envelope_rcpt.clear();
         self.auth_offered = false;
-        (self.errors, self.unknown, self.auth_failures) = (0, 0, 0);
+        (self.errors, self.unknown, self.auth_failures, self.deferred) = (0, 0, 0, 0);
     }
 
     pub(super) fn xforward(&mut self, rest: &str) -> Flow {

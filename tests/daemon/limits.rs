@@ -1,4 +1,4 @@
-//! The limit of sessions per client address.
+//! The limits of sessions and the rates of a client address.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Barrier;
@@ -116,4 +116,49 @@ fn networks_and_listeners_have_limits_of_their_own() {
     assert_eq!(come([127, 2, 0, 1], 0).1, 421);
     assert_eq!(come([127, 2, 0, 1], 1).1, 220);
     drop((exempt, third));
+}
+
+/// A client that does not wait for the answer to a wrong password has failed all the same.
+#[test]
+fn logins_of_clients_that_hang_up_count() {
+    let site = Site::new();
+    site.config("plugins", "auth/auth_flat_file\nrcpt_ok\nqueue/maildir ./Maildir\n");
+    site.config("flat_auth_pw", "joe@example.com:secret\n");
+    site.config("auth_failure_rate", "3/600\n").config("auth_delay", "30\n");
+    let daemon = Daemon::serve(site, &["--listen-address", "127.0.0.1:0", "--children", "3"]);
+    for _ in 0..3 {
+        let mut client = daemon.client();
+        client.expect(250, "EHLO client.example.net");
+        client.send("AUTH PLAIN AGpvZUBleGFtcGxlLmNvbQB3cm9uZw==\r\n");
+        drop(client);
+    }
+    let failures = || {
+        daemon
+            .lines()
+            .iter()
+            .filter(|line| line.contains("authentication failed"))
+            .count()
+    };
+    eventually("they have failed", || failures() == 3);
+    assert_eq!(daemon.connect().reply().0, 421);
+    daemon.wait_for("rate limit auth_failure_rate 3/600 reached by 127.0.0.1");
+}
+
+/// A refusal that ends the session, whatever says so, counts as any other.
+#[test]
+fn refusals_that_close_the_connection_count() {
+    let site = Site::new();
+    site.config(
+        "plugins",
+        "count_unrecognized_commands 1\nrcpt_ok\nqueue/maildir ./Maildir\n",
+    );
+    site.config("error_rate", "3/600\n");
+    let daemon = Daemon::serve(site, &["--listen-address", "127.0.0.1:0", "--children", "3"]);
+    for _ in 0..3 {
+        let mut client = daemon.client();
+        assert_eq!(client.say("RUBBISH"), 521);
+        assert!(client.is_closed());
+    }
+    assert_eq!(daemon.connect().reply().0, 421);
+    daemon.wait_for("rate limit error_rate 3/600 reached by 127.0.0.1");
 }

@@ -1,5 +1,7 @@
 //! What client and server say to each other in the mechanisms of AUTH (RFC 4954, catalogue 4.3).
 
+use std::time::Instant;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -48,6 +50,7 @@ impl Dialogue<'_> {
     }
 
     fn decoded(&mut self, line: &[u8]) -> Result<Vec<u8>, Broken> {
+        self.heard = Some(Instant::now());
         if line == b"*" {
             return Err(Broken(self.say(say(501, (7, 0), "authentication cancelled"))));
         }
@@ -73,6 +76,15 @@ impl Dialogue<'_> {
         Broken(self.failed(mechanism, user, Decision::bare(Verdict::Deny)))
     }
 
+    /// What the client has sent as text, which must be UTF-8 (RFC 4616 2): what is put in the place of other bytes would
+    /// make different passwords the same.
+    fn text(&mut self, mechanism: &str, bytes: &[u8]) -> Result<String, Broken> {
+        String::from_utf8(bytes.to_vec()).map_err(|_| {
+            self.log(Level::Info, format_args!("fail: user or password is not UTF-8"));
+            self.refused(mechanism, "")
+        })
+    }
+
     pub(super) fn plain(&mut self, initial: Option<String>) -> Result<Credentials, Broken> {
         let response = self.initial(initial, "")?;
         let parts: Vec<&[u8]> = response.split(|byte| *byte == 0).collect();
@@ -80,15 +92,16 @@ impl Dialogue<'_> {
             // it names no user, or too many things (catalogue 4.3)
             return Err(self.refused("plain", ""));
         };
-        let (user, password) = (text(user), text(password));
+        let (user, password) = (self.text("plain", user)?, self.text("plain", password)?);
         // nobody acts for anybody else here
         let as_himself = acting_for.is_empty() || acting_for == user.as_bytes();
         self.complete("plain", user, Some(password).filter(|_| as_himself))
     }
 
     pub(super) fn login(&mut self, initial: Option<String>) -> Result<Credentials, Broken> {
-        let user = text(&self.initial(initial, "VXNlcm5hbWU6")?);
-        let password = text(&self.ask_client("UGFzc3dvcmQ6")?);
+        let user = self.initial(initial, "VXNlcm5hbWU6")?;
+        let password = self.ask_client("UGFzc3dvcmQ6")?;
+        let (user, password) = (self.text("login", &user)?, self.text("login", &password)?);
         self.complete("login", user, Some(password))
     }
 
@@ -115,7 +128,8 @@ impl Dialogue<'_> {
         let seconds = now.map_or(0, |time| time.as_secs());
         let me = &self.s.settings.me;
         let ticket = format!("<{:x}.{seconds:x}@{me}>", u128::from_ne_bytes(random_bytes()));
-        let response = text(&self.ask_client(&STANDARD.encode(&ticket))?);
+        let response = self.ask_client(&STANDARD.encode(&ticket))?;
+        let response = self.text("cram-md5", &response)?;
         let Some((user, digest)) = response.rsplit_once(' ').filter(|(user, _)| !user.is_empty()) else {
             return Err(self.malformed("CRAM-MD5"));
         };
@@ -156,7 +170,8 @@ impl Dialogue<'_> {
         let keys = self.keys(mechanism, &user)?;
         let own = STANDARD.encode(random_bytes::<18>());
         let exchange = Exchange::new(&first, bound, &keys, &own);
-        let last = text(&self.ask_client(&STANDARD.encode(&exchange.prompt))?);
+        let last = self.ask_client(&STANDARD.encode(&exchange.prompt))?;
+        let last = self.text(mechanism.lower, &last)?;
         match exchange.finish(&last, &keys) {
             Ok(Some(proof)) => {
                 // nothing is said with success, so the client answers our proof with an empty line
@@ -181,7 +196,9 @@ impl Dialogue<'_> {
         }
         Ok(match decision.login.map(|handed| *handed) {
             Some(Handed::Keys(keys)) if decision.verdict == Verdict::Ok && keys.hash == hash => keys,
-            _ => ScramKeys::of_nobody(hash, user, &self.s.services().secret),
+            // a store that does not know the user has made some that look like those of others
+            Some(Handed::Keys(keys)) if keys.are_nobodys() && keys.hash == hash => keys,
+            _ => ScramKeys::of_nobody(hash, user, &self.s.services().secret, &[]),
         })
     }
 
@@ -213,8 +230,4 @@ impl Dialogue<'_> {
         }
         Ok(self.failed(mechanism.lower, &user, decision))
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::harmless;
+use crate::config::Rate;
 use crate::log::Level;
 use crate::plugin::{Decision, Hook};
 use crate::session::Verdict;
@@ -20,7 +21,7 @@ impl Dialogue<'_> {
         if decision.failed {
             return self.say(say(454, (7, 0), "temporary authentication failure"));
         }
-        self.note_failure(mechanism, user);
+        let over = self.note_failure(mechanism, user);
         if let Some(flow) = self.delay() {
             return flow;
         }
@@ -35,8 +36,8 @@ impl Dialogue<'_> {
         if let Some(canned) = answer(Hook::auth, Verdict::Deny) {
             self.say_text(canned, words);
         }
-        if let Some(flow) = self.auth_failures_over_rate() {
-            return flow;
+        if let Some(rate) = over {
+            return self.too_many_auth_failures(rate);
         }
         let most = self.s.settings.limits.max_auth_failures;
         if self.auth_failures >= most {
@@ -50,8 +51,9 @@ impl Dialogue<'_> {
         Flow::Continue
     }
 
-    /// Logs and counts a login that has failed.
-    pub(super) fn note_failure(&mut self, mechanism: &str, user: &str) {
+    /// Logs and counts a login that has failed, before the client waits: one that hangs up meanwhile has failed, too. The
+    /// rate if its network has failed too often.
+    pub(super) fn note_failure(&mut self, mechanism: &str, user: &str) -> Option<Rate> {
         let user = harmless(user);
         // fail2ban looks for these words
         self.log(
@@ -60,10 +62,12 @@ impl Dialogue<'_> {
         );
         self.s.login.failed = Some((user, mechanism.to_owned()));
         self.auth_failures += 1;
+        self.count_auth_failure()
     }
 
     /// Lets the client wait, the longer the more logins of its network have failed lately; the flow if it does not
-    /// bear that, or the daemon ends. It is not over sooner if the client says something.
+    /// bear that, or the daemon ends. It is not over sooner if the client says something. The time counts from the client's
+    /// last word, so that how long the check took, which may tell whether there is such a user, does not show.
     fn delay(&mut self) -> Option<Flow> {
         let settings = self.s.settings.clone();
         let (first, most) = (settings.auth_delay, settings.auth_delay_max);
@@ -74,6 +78,7 @@ impl Dialogue<'_> {
         let network = settings.rates.network(self.s.peer.ip);
         let failures = self.s.services().meter.add(Event::AuthDelay, network, REMEMBERED);
         let wait = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(most);
+        let wait = wait.saturating_sub(self.heard.map_or(Duration::ZERO, |heard| heard.elapsed()));
         match self.s.channel.pause(wait) {
             Heard::TimedOut | Heard::Bytes(_) => None,
             Heard::End => Some(Flow::Lost),

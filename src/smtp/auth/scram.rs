@@ -180,7 +180,7 @@ mod tests {
         let last = format!("c=biws,r={},p={PROOF}", exchange.nonce);
         let signature = "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=".to_owned();
         assert_eq!(exchange.finish(&last, &keys()), Ok(Some(signature)));
-        let nobody = ScramKeys::of_nobody(ScramHash::Sha256, "user", &[0; 32]);
+        let nobody = ScramKeys::of_nobody(ScramHash::Sha256, "user", &[0; 32], &[]);
         assert_eq!(exchange.finish(&last, &nobody), Ok(None));
     }
 
