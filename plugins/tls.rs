@@ -1,5 +1,6 @@
 //! TLS: certificates, protocols and ciphers, and what clients' certificates are worth (catalogue 14.2).
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ plugin! {
         clients: Vec<Clients>,
     }
     files ["tls_ciphers", "tls_protocols", "relay_clientcerts"]
-    state { plan: TlsPlan }
+    state { plan: TlsPlan, relays: Cached<HashSet<[u8; 32]>> }
     hooks [connect, ehlo, helo]
     with [setup, tls_plan]
 }
@@ -90,10 +91,7 @@ impl TlsPlugin {
         let mut clients: Vec<AskAt> = self.clients.iter().map(|one| one.0).collect();
         // the narrowest first
         clients.sort_by_key(|at| (at.ip.is_none(), at.port.is_none()));
-        let listed = at.config(CERTIFICATES);
-        for line in listed.iter().filter(|line| fingerprint(line).is_none()) {
-            at.warn_in(line, "this is not the SHA-256 fingerprint of a certificate");
-        }
+        self.relays.load(at, CERTIFICATES, certificates);
         self.plan = TlsPlan {
             cert: file(&self.cert, "qpsmtpd-server.crt"),
             key: file(&self.key, "qpsmtpd-server.key"),
@@ -121,8 +119,8 @@ impl TlsPlugin {
         }
         // none, if only a proxy has seen the certificate
         let own = fingerprint(&client.fingerprint);
-        let is_own = |line: &Line| own.is_some() && fingerprint(line) == own;
-        if s.config(CERTIFICATES)?.iter().any(is_own) {
+        let relays = self.relays.of(s, CERTIFICATES, certificates)?;
+        if own.is_ok_and(|own| relays.contains(&own)) {
             info!(s, "pass, relay client by its certificate {}", client.subject);
             s.relay_client = true;
         }
@@ -154,15 +152,16 @@ fn default_folder(at: &Loading<'_>) -> PathBuf {
         .unwrap_or_else(|| Path::new("config").join("ssl"))
 }
 
-/// The fingerprint at the start of a line, in one spelling.
-fn fingerprint(line: &str) -> Option<String> {
-    let word = line.split_ascii_whitespace().next()?;
-    let plain: String = word
-        .chars()
-        .filter(|c| *c != ':')
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
-    (plain.len() == 64 && plain.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(plain)
+/// The certificates whose fingerprints begin the lines.
+fn certificates(lines: &Lines, wrong: &mut dyn FnMut(&Line, String)) -> HashSet<[u8; 32]> {
+    let print = |line: &Line| {
+        let print = fingerprint(entry(line).0).ok();
+        if print.is_none() {
+            wrong(line, "this is not the SHA-256 fingerprint of a certificate".to_owned());
+        }
+        print
+    };
+    lines.iter().filter_map(print).collect()
 }
 
 #[cfg(test)]
@@ -240,9 +239,8 @@ mod tests {
 
     #[test]
     fn a_fingerprint_has_64_digits() {
-        assert!(fingerprint(MARK).is_some());
-        assert!(fingerprint(&MARK[3..]).is_none());
-        assert!(fingerprint(&MARK.replace("AA", "GG")).is_none());
-        assert!(fingerprint("").is_none());
+        let listed = |line: &str| certificates(&Lines::of("relay_clientcerts", [line]), &mut |_, _| {}).len();
+        assert_eq!(listed(MARK) + listed(&format!("{MARK} joe's laptop")), 2);
+        assert_eq!(listed(&MARK[3..]) + listed(&MARK.replace("AA", "GG")), 0);
     }
 }

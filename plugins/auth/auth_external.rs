@@ -1,5 +1,7 @@
 //! Logins by the client's certificate (RFC 4422 A).
 
+use std::collections::HashMap;
+
 use crate::plugin::*;
 
 plugin! {
@@ -14,11 +16,64 @@ plugin! {
         addresses: bool = false,
     }
     files ["auth_clientcerts"]
+    state { known: Cached<Known> }
     hooks [auth_external]
     with [offers]
 }
 
 const CERTIFICATES: &str = "auth_clientcerts";
+
+/// The lines of the file, to be found by what is in a certificate.
+#[derive(Default)]
+struct Known {
+    /// The users of each line.
+    users: Vec<Vec<String>>,
+    /// Which lines mean a certificate with this fingerprint.
+    by_fingerprint: HashMap<[u8; 32], Vec<usize>>,
+    /// Which lines mean one with this name.
+    by_name: HashMap<String, Vec<usize>>,
+}
+
+impl Known {
+    fn read(lines: &Lines) -> Known {
+        let mut known = Known::default();
+        for (number, line) in lines.iter().enumerate() {
+            let (who, users) = entry(line);
+            let lines = match fingerprint(who) {
+                Ok(print) => known.by_fingerprint.entry(print).or_default(),
+                Err(_) => known.by_name.entry(spelt(who)).or_default(),
+            };
+            lines.push(number);
+            known
+                .users
+                .push(users.split_ascii_whitespace().map(str::to_owned).collect());
+        }
+        known
+    }
+
+    /// The users of a certificate, in the order of the lines.
+    fn users_of(&self, client: &ClientCertificate) -> Vec<String> {
+        let print = fingerprint(&client.fingerprint).ok();
+        let by_print = print.iter().filter_map(|print| self.by_fingerprint.get(print));
+        let names = client.names.iter().filter(|_| client.verified);
+        let by_name = names.filter_map(|name| self.by_name.get(&spelt(name)));
+        let mut lines: Vec<usize> = by_print.chain(by_name).flatten().copied().collect();
+        lines.sort_unstable();
+        lines.dedup();
+        lines
+            .iter()
+            .flat_map(|number| self.users[*number].iter().cloned())
+            .collect()
+    }
+}
+
+/// A name or address of a certificate, in one spelling.
+fn spelt(name: &str) -> String {
+    match name.rsplit_once('@') {
+        Some((local, domain)) => format!("{local}@{}", domain.to_ascii_lowercase()),
+        None => name.to_ascii_lowercase(),
+    }
+}
 
 impl External {
     /// As whom the client may log in, the one it is first.
@@ -26,11 +81,8 @@ impl External {
         let Some(client) = s.tls.as_ref().and_then(|tls| tls.client.as_ref()) else {
             return Ok(Vec::new());
         };
-        let lines = s.config(CERTIFICATES)?;
-        let own = lines.iter().map(|line| entry(line)).filter(|(who, _)| is(client, who));
-        let mut users: Vec<String> = own
-            .flat_map(|(_, users)| users.split_ascii_whitespace().map(str::to_owned))
-            .collect();
+        let known = self.known.get(s.config(CERTIFICATES)?, Known::read);
+        let mut users = known.users_of(client);
         if self.addresses && client.verified {
             users.extend(client.names.iter().filter(|name| name.contains('@')).cloned());
         }
@@ -65,19 +117,6 @@ impl External {
                 deny("the certificate is of another user")
             }
         }
-    }
-}
-
-/// Whether the first word of a line means a certificate.
-fn is(client: &ClientCertificate, who: &str) -> bool {
-    fingerprint(who).is_ok_and(|given| fingerprint(&client.fingerprint) == Ok(given))
-        || client.verified && client.names.iter().any(|name| same_name(name, who))
-}
-
-fn same_name(a: &str, b: &str) -> bool {
-    match a.contains('@') || b.contains('@') {
-        true => same_user(a, b),
-        false => a.eq_ignore_ascii_case(b),
     }
 }
 

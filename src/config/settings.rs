@@ -125,7 +125,7 @@ pub struct Limits {
     pub max_header_count: usize,
     /// Most recipients of a transaction. File `maxrcpts`.
     pub maxrcpts: usize,
-    /// Most commands answered by 4xx or 5xx.
+    /// Most commands answered by 5xx.
     pub max_errors: usize,
     /// Most unknown commands.
     pub max_unknown_commands: usize,

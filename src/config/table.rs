@@ -182,7 +182,7 @@ pub const TABLE: &[Setting] = table! {
     "max_unknown_commands", COUNT, "10", "4":
         "How many unknown commands of a session are borne before it ends with 421; 0 means any number.";
     "max_idle_commands", COUNT, "100", "1000":
-        "How many commands that bring no mail (NOOP, RSET, VRFY, HELP, greetings, empty BDAT) are borne, since a message was last accepted, before the session ends with 421; 0 means any number.";
+        "How many commands that bring no mail (NOOP, RSET, VRFY, HELP, greetings, empty BDAT) are borne, since a message was last accepted, before the session ends with 421; 0 means any number. So do replies of 4xx count, beyond a thousand.";
     "max_auth_failures", COUNT, "5", "3":
         "How many logins of a session may fail before it ends with 421; 0 means any number.";
     "auth_delay", Seconds { min: 0, max: 60 }, "1", "2":
@@ -220,7 +220,7 @@ pub const TABLE: &[Setting] = table! {
     "rate_networks", List, "32 64", "24 48":
         "The bits by which IPv4 and IPv6 addresses count as one network for the rates.";
     "rate_exempt", Networks, "(none)", "127.0.0.0/8":
-        "The clients for whom no rate holds, nor a limit of sessions per address or network. No rate holds for relay clients.";
+        "The clients for whom no rate holds, nor a limit of sessions per address or network. No rate but connection_rate holds for relay clients, who are known only when they are connected.";
     "proxy_networks", Networks, "(none)", "192.0.2.80":
         "The proxies whose connections begin with a PROXY header; no limit of sessions holds for a proxy itself.";
     "proxy_ports", List, "(all)", "2525 10465":
