@@ -19,7 +19,8 @@ plugin! {
         audience: Names,
         /// What a token must permit, as in its claim scope or scp; several, separated by commas.
         scope: Names = Names(Vec::new()),
-        /// The claim that names the user.
+        /// The claim that names the user. With an issuer whose users choose their address themselves, and whose tokens
+        /// do not say email_verified, it must be another, as sub.
         claim: String = "email".to_owned(),
         /// By how many seconds the clocks may differ.
         leeway: u64 = 60,
