@@ -2,7 +2,9 @@
 //!
 //! That server answers for each recipient, and the client hears one answer (unless it speaks LMTP itself). It hears
 //! 250 only if each recipient has the message, or the sender has been told, in a report that another server has taken,
-//! who has not. It is asked to try again only as long as nobody has the message, so that nobody gets it twice.
+//! who has not. It is asked to try again only as long as nobody has the message, so that nobody gets it twice. Behind an
+//! answer that makes no sense, and when there are more answers than recipients, nobody can know whose they are: they
+//! count as none, and the message may come twice rather than be lost.
 
 mod fates;
 

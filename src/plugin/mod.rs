@@ -75,6 +75,7 @@ pub use crate::session::services::Dns;
 pub use crate::session::stores::{Bound, Database, DirectoryLogin};
 pub use crate::session::tls::{Ask, AskAt, SUITES as TLS_SUITES, TlsPlan};
 pub use crate::session::trust::{ClientTls, RemoteTls, Roots, Tlsa, Trust, fingerprint};
+pub use crate::session::wire::{Heard, Wire};
 pub use crate::session::{
     ClientCertificate, Forwarded, Hello, HelloKind, Notes, Peer, Proxied, RcptOutcome, Recipient, Session, Tls,
     Transaction, Verdict,

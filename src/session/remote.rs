@@ -309,11 +309,19 @@ impl Remote {
         }
     }
 
-    fn check(&self) -> Result<(), Lost> {
+    /// Whether it is of no more use.
+    ///
+    /// # Errors
+    /// It is, and why.
+    pub fn check(&self) -> Result<(), Lost> {
         self.lost.clone().map_or(Ok(()), Err)
     }
 
-    fn end<T>(&mut self, why: Lost) -> Result<T, Lost> {
+    /// Makes it of no more use, for a reason that the caller has found.
+    ///
+    /// # Errors
+    /// That reason, always.
+    pub fn end<T>(&mut self, why: Lost) -> Result<T, Lost> {
         self.lost = Some(why.clone());
         Err(why)
     }

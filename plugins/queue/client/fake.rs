@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the server does at a step in place of its usual answer.
 #[derive(Clone, Copy, Debug)]
@@ -26,32 +26,48 @@ pub struct Seen {
     pub commands: Vec<String>,
     /// The last message without the final dot, as it came.
     pub message: Option<String>,
-    /// Whether it has said yes to the whole message.
-    pub confirmed: bool,
-    /// How many messages it has said yes to.
+    /// The recipients that have the message, for it has said so: all of them at once with SMTP, each with LMTP.
+    pub confirmed: Vec<String>,
+    /// How often it has said so.
     pub taken: u32,
 }
 
-/// The steps of a conversation.
+/// The steps of a conversation. With LMTP the message has further answers, "dot2" and so on.
 pub const STEPS: [&str; 9] = [
     "greeting", "EHLO", "MAIL", "RCPT", "RCPT2", "DATA", "middle", "dot", "QUIT",
 ];
+
+/// Its usual answer to a message.
+const QUEUED: &str = "250 2.0.0 Ok: queued as ABC\r\n";
 
 struct Fake {
     stream: BufReader<TcpStream>,
     script: Vec<(&'static str, Act)>,
     seen: Seen,
-    /// How many recipients the message has that were accepted, and how many were named.
-    accepted: usize,
+    /// The recipients of the message that were accepted, and how many were named.
+    accepted: Vec<String>,
     named: usize,
     lmtp: bool,
 }
 
+/// Whether a whole line of an answer says that the message was taken.
+fn is_yes(text: &str) -> bool {
+    let mut lines = text.split_inclusive('\n');
+    lines.any(|line| line.starts_with("250 ") && line.ends_with('\n'))
+}
+
 impl Fake {
+    /// What the script has for a step.
+    fn act(&self, step: &str) -> Option<Act> {
+        self.script.iter().find(|(at, _)| *at == step).map(|(_, act)| *act)
+    }
+
     /// Answers a step; false if the conversation is over.
     fn answer(&mut self, step: &str, usual: &str) -> bool {
-        let act = self.script.iter().find(|(at, _)| *at == step);
-        let act = act.map_or(Say(""), |(_, act)| *act);
+        self.play(self.act(step).unwrap_or(Say("")), usual)
+    }
+
+    fn play(&mut self, act: Act, usual: &str) -> bool {
         let stream = self.stream.get_mut();
         match act {
             Say("") => stream.write_all(usual.as_bytes()).is_ok(),
@@ -107,15 +123,18 @@ impl Fake {
                 "XCLIENT" | "STARTTLS" => self.answer(verb, "220 fake ESMTP\r\n"),
                 "AUTH" => self.auth(&line),
                 "MAIL" => {
-                    (self.accepted, self.named) = (0, 0);
+                    self.accepted.clear();
+                    self.named = 0;
                     self.answer(verb, "250 2.1.0 ok\r\n")
                 }
                 "RCPT" => {
                     self.named += 1;
                     let step = if self.named == 1 { "RCPT" } else { "RCPT2" };
-                    let said = self.script.iter().find(|(at, _)| *at == step).map(|(_, act)| *act);
-                    let refused = matches!(said, Some(Say(text) | Last(text)) if !text.starts_with('2'));
-                    self.accepted += usize::from(!refused);
+                    let refused = matches!(self.act(step), Some(Say(text) | Last(text)) if !text.starts_with('2'));
+                    if !refused {
+                        let path = line.split([':', ' ']).nth(2).expect("a path");
+                        self.accepted.push(path.to_owned());
+                    }
                     self.answer(step, "250 2.1.5 ok\r\n")
                 }
                 "BDAT" => self.bdat(&line),
@@ -158,23 +177,42 @@ impl Fake {
         self.judge()
     }
 
-    /// The answer to the message; with LMTP one for each recipient that was accepted.
+    /// The answer to the message; with LMTP one for each recipient that was accepted, all of them in one packet, so
+    /// that none comes late by chance.
     fn judge(&mut self) -> bool {
-        let steps: &[&'static str] = match (self.lmtp, self.accepted) {
-            (true, 2..) => &["dot", "dot2"],
-            _ => &["dot"],
-        };
-        steps.iter().all(|step| {
-            let act = self.script.iter().find(|(at, _)| at == step).map(|(_, act)| *act);
-            let yes = match act {
-                None => true,
-                Some(Say(text) | Last(text)) => text.starts_with("250 ") && text.contains('\n'),
-                Some(_) => false,
+        let accepted = std::mem::take(&mut self.accepted);
+        if !self.lmtp {
+            let act = self.judged("dot", accepted);
+            return self.play(act, QUEUED);
+        }
+        let mut said = String::new();
+        for (number, recipient) in accepted.into_iter().enumerate() {
+            let step = if number == 0 {
+                "dot".to_owned()
+            } else {
+                format!("dot{}", number + 1)
             };
-            self.seen.confirmed |= yes;
-            self.seen.taken += u32::from(yes);
-            self.answer(step, "250 2.0.0 Ok: queued as ABC\r\n")
-        })
+            match self.judged(&step, vec![recipient]) {
+                Say(text) => said.push_str(text),
+                Last(text) => {
+                    said.push_str(text);
+                    let _ = self.stream.get_mut().write_all(said.as_bytes());
+                    return false;
+                }
+                silent => return self.stream.get_mut().write_all(said.as_bytes()).is_ok() && self.play(silent, ""),
+            }
+        }
+        self.stream.get_mut().write_all(said.as_bytes()).is_ok()
+    }
+
+    /// Notes what is answered for these recipients.
+    fn judged(&mut self, step: &str, recipients: Vec<String>) -> Act {
+        let act = self.act(step).unwrap_or(Say(QUEUED));
+        if matches!(act, Say(text) | Last(text) if is_yes(text)) {
+            self.seen.confirmed.extend(recipients);
+            self.seen.taken += 1;
+        }
+        act
     }
 
     fn bdat(&mut self, line: &str) -> bool {
@@ -226,13 +264,23 @@ pub fn serve_many(listener: TcpListener, scripts: &[&[(&'static str, Act)]]) -> 
     std::thread::spawn(move || scripts.into_iter().map(|script| converse(&listener, script)).collect())
 }
 
+/// What comes of a server whose client must leave it by itself, in time.
+pub fn left<T>(server: JoinHandle<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !server.is_finished() {
+        assert!(Instant::now() < deadline, "the connection is kept");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    server.join().unwrap()
+}
+
 fn converse(listener: &TcpListener, script: Vec<(&'static str, Act)>) -> Seen {
     let (stream, _) = listener.accept().unwrap();
     let mut fake = Fake {
         stream: BufReader::new(stream),
         script,
         seen: Seen::default(),
-        accepted: 0,
+        accepted: Vec::new(),
         named: 0,
         lmtp: false,
     };

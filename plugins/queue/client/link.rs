@@ -158,8 +158,12 @@ impl Link {
         let _ = self.write_all(b"QUIT\r\n");
     }
 
-    /// Reads a reply.
+    /// Reads a reply. Behind one that makes no sense nobody knows what the next one is the answer to.
     pub fn reply(&mut self, wait: Duration) -> Result<Reply, Lost> {
+        self.read(wait).or_else(|why| self.remote.end(why))
+    }
+
+    fn read(&mut self, wait: Duration) -> Result<Reply, Lost> {
         let until = self.waits.until(wait);
         let mut lines = Vec::new();
         loop {
@@ -180,6 +184,7 @@ impl Link {
 
     /// An answer that nobody has asked for would be taken for the next one.
     pub fn in_turn(&mut self) -> Result<(), Lost> {
+        self.remote.check()?;
         match self.remote.unread().is_empty() {
             true => Ok(()),
             false => Err(Lost::because("the other side answered twice")),
@@ -231,9 +236,20 @@ impl Link {
             .map_err(|why| (Lost::from(why), true))
     }
 
-    /// The reply to the message.
+    /// The reply to the message, a yes or a no. Behind anything else there is none.
     pub fn last_reply(&mut self) -> Result<Reply, Lost> {
-        self.reply(self.waits.last)
+        self.remote.check()?;
+        let reply = self.reply(self.waits.last)?;
+        match reply.is_positive() || reply.is_refusal() {
+            true => Ok(reply),
+            false => self.remote.end(Lost::because(format_args!("strange answer {reply}"))),
+        }
+    }
+
+    /// Whether more has come by now than was asked for. That the other side has left does not matter.
+    pub fn has_said_more(&mut self) -> bool {
+        let _ = self.remote.look();
+        !self.remote.unread().is_empty()
     }
 }
 

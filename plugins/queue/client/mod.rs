@@ -8,6 +8,8 @@ mod dots;
 pub mod fake;
 mod hosts;
 mod link;
+#[cfg(test)]
+pub mod memory;
 mod offers;
 mod open;
 mod pool;

@@ -18,7 +18,8 @@ pub struct Open {
     pub logged_in: bool,
     /// How many messages it has served.
     pub messages: u32,
-    lmtp: bool,
+    /// Whether LMTP is spoken.
+    pub lmtp: bool,
 }
 
 /// Why there is none.

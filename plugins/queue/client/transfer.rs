@@ -142,7 +142,8 @@ impl Open {
     }
 
     /// Sends the content, and reads `answers` replies to it: one with SMTP, one for each accepted recipient with
-    /// LMTP. What is no yes and no refusal, or does not come, is given as words.
+    /// LMTP. What is no yes and no refusal, or does not come, is given as words, and so is all behind it: it could be
+    /// anybody's. With LMTP a reply too many makes all of them so.
     ///
     /// # Errors
     /// The content was not sent to its end.
@@ -154,14 +155,10 @@ impl Open {
             })?,
             _ => self.data(message)?,
         }
-        let mut replies = Vec::with_capacity(answers);
-        for _ in 0..answers {
-            let reply = match self.link.last_reply() {
-                Ok(reply) if reply.is_positive() || reply.is_refusal() => Ok(reply),
-                Ok(reply) => Err(format!("strange answer {reply}")),
-                Err(why) => Err(why.to_string()),
-            };
-            replies.push(reply);
+        let reply = |_| self.link.last_reply().map_err(|why| why.to_string());
+        let mut replies: Vec<Answered> = (0..answers).map(reply).collect();
+        if self.lmtp && replies.iter().all(Result::is_ok) && self.link.has_said_more() {
+            replies.fill(Err("there are more answers than recipients".to_owned()));
         }
         Ok(replies)
     }
