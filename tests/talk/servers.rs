@@ -67,6 +67,85 @@ fn zero(said: &[u8]) -> bool {
     said.first() == Some(&0)
 }
 
+/// A message that a server got to its end.
+struct Delivery {
+    sender: String,
+    recipients: Vec<String>,
+    content: String,
+    /// What the server has said to it, as far as it was there when all answers were due.
+    said: Vec<u8>,
+}
+
+impl Delivery {
+    /// The last one in what a server was told.
+    fn of(told: &[u8]) -> Delivery {
+        let told = String::from_utf8_lossy(told);
+        let last = told.rsplit("MAIL FROM:").next().unwrap_or_default();
+        let (envelope, content) = last.split_once("\r\nDATA\r\n").unwrap_or((last, ""));
+        let path = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+        let mut lines = envelope.split("\r\n");
+        Delivery {
+            sender: lines.next().map(path).unwrap_or_default(),
+            recipients: lines
+                .filter_map(|line| line.strip_prefix("RCPT TO:"))
+                .map(path)
+                .collect(),
+            content: content.to_owned(),
+            said: Vec::new(),
+        }
+    }
+
+    /// How often the server had to answer.
+    fn due(&self, lmtp: bool) -> usize {
+        if lmtp { self.recipients.len() } else { 1 }
+    }
+
+    /// Whether it has the message for the recipient of this number. A yes counts if every answer before it makes sense;
+    /// with LMTP, none does if there are more answers than recipients.
+    fn is_with(&self, number: usize, lmtp: bool) -> bool {
+        let (codes, more) = answers(&self.said, self.due(lmtp));
+        let number = if lmtp { number } else { 0 };
+        !(lmtp && more) && codes.get(number).is_some_and(|code| code / 100 == 2)
+    }
+
+    /// Whether nobody can have it: every answer is a no.
+    fn is_with_nobody(&self, lmtp: bool) -> bool {
+        let (codes, more) = answers(&self.said, self.due(lmtp));
+        !(lmtp && more) && codes.len() == self.due(lmtp) && codes.iter().all(|code| code / 100 != 2)
+    }
+}
+
+/// The codes of the first answers that are yes or no, at most so many, and whether there is more behind the last.
+fn answers(said: &[u8], most: usize) -> (Vec<u16>, bool) {
+    let said = String::from_utf8_lossy(said);
+    let mut lines = said.split_inclusive('\n');
+    let mut codes = Vec::new();
+    while codes.len() < most {
+        let mut first = None;
+        let code = loop {
+            let line = lines
+                .next()
+                .filter(|line| line.ends_with('\n'))
+                .unwrap_or_default()
+                .trim_end();
+            let digits = line
+                .get(..3)
+                .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+            let code: u16 = digits.and_then(|digits| digits.parse().ok()).unwrap_or(0);
+            if !matches!(code / 100, 2 | 4 | 5) || first.is_some_and(|first| first != code) {
+                return (codes, false);
+            }
+            match line.as_bytes().get(3) {
+                None | Some(b' ') => break code,
+                Some(b'-') => first = Some(code),
+                Some(_) => return (codes, false),
+            }
+        };
+        codes.push(code);
+    }
+    (codes, lines.next().is_some())
+}
+
 /// What a server will say, and what became of it.
 #[derive(Default)]
 struct State {
@@ -75,14 +154,14 @@ struct State {
     said: Vec<u8>,
     /// What it was told there.
     told: Vec<u8>,
-    /// What it has said after each message it got to its end.
-    verdicts: Vec<Vec<u8>>,
-    /// A message was the last it was told.
+    /// The messages that it, or another before, got to their end.
+    deliveries: Vec<Delivery>,
+    /// A message was the last it was told, and what comes is an answer to it.
     judges: bool,
 }
 
 /// The way to servers, each of which says a line whenever it is waited for. With 1 in front a line comes at once after
-/// the one before; 2 in its place is the end of the connection, and 3 is silence.
+/// the one before; 2 in its place is the end of the connection, and 3 is silence; 4 is the end as well, for who writes.
 #[derive(Clone, Default)]
 struct Servers(Arc<Mutex<State>>);
 
@@ -112,16 +191,21 @@ impl Wire for Servers {
     fn read(&mut self, buffer: &mut [u8], deadline: Instant, _: bool) -> io::Result<Heard> {
         let mut state = lock(&self.0);
         let waits = deadline > Instant::now() + Duration::from_millis(5);
-        match state.rest.first() {
-            None if waits => return Ok(Heard::End),
-            Some(first @ 2..=3) => {
-                let ends = *first == 2;
+        let nothing = match state.rest.first() {
+            None if waits => Some(Heard::End),
+            Some(first @ 2..=4) => {
+                let silent = *first == 3;
                 state.rest.remove(0);
-                return Ok(if ends { Heard::End } else { Heard::TimedOut });
+                Some(if silent { Heard::TimedOut } else { Heard::End })
             }
-            Some(1) => {}
-            Some(_) if waits => {}
-            _ => return Ok(Heard::TimedOut),
+            Some(1) => None,
+            Some(_) if waits => None,
+            _ => Some(Heard::TimedOut),
+        };
+        if let Some(nothing) = nothing {
+            // what comes yet comes late
+            state.judges = false;
+            return Ok(nothing);
         }
         let mut count = 0;
         while count < buffer.len() && !state.rest.is_empty() && (count == 0 || state.rest[0] == 1) {
@@ -137,9 +221,9 @@ impl Wire for Servers {
         let given = &buffer[..count];
         state.said.extend_from_slice(given);
         if state.judges
-            && let Some(verdict) = state.verdicts.last_mut()
+            && let Some(delivery) = state.deliveries.last_mut()
         {
-            verdict.extend_from_slice(given);
+            delivery.said.extend_from_slice(given);
         }
         match count {
             0 => Ok(Heard::End),
@@ -152,9 +236,16 @@ impl Wire for Servers {
         state.told.extend_from_slice(bytes);
         state.judges = state.told.ends_with(b"\r\n.\r\n");
         if state.judges {
-            state.verdicts.push(Vec::new());
+            let delivery = Delivery::of(&state.told);
+            state.deliveries.push(delivery);
         }
-        Ok(())
+        match state.rest.first() {
+            Some(4) => {
+                state.rest.remove(0);
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -218,32 +309,45 @@ pub fn check(number: u8, said: &[u8]) -> Result<usize, String> {
     }
     // behind the go-aheads are the answers to the messages
     let afters = lines.windows(2).filter(|two| two[0].starts_with(b"354"));
-    let accepted = afters.filter(|two| two[1].starts_with(b"250")).count();
-    let confirmed = state
-        .verdicts
-        .iter()
-        .filter(|verdict| says_yes(verdict, line.contains("lmtp")));
-    match (accepted, confirmed.count()) {
-        (accepted, confirmed) if accepted > confirmed => {
-            let told = state.told.escape_ascii();
-            Err(format!(
-                "{accepted} accepted, {confirmed} confirmed; the last heard {told}"
-            ))
-        }
-        (accepted, _) => Ok(accepted),
+    let mut accepted = 0;
+    for (after, subject) in afters.map(|two| &two[1]).zip(["Subject: x\r\n", "Subject: y\r\n"]) {
+        let about = |one: &&Delivery| one.content.contains(subject);
+        let (messages, reports) = state
+            .deliveries
+            .iter()
+            .filter(about)
+            .partition(|one| one.sender != "<>");
+        judged(after, messages, &reports, line.contains("lmtp"))
+            .map_err(|why| format!("{subject:?}: {why}; the last heard {}", state.told.escape_ascii()))?;
+        accepted += usize::from(after.starts_with(b"250"));
     }
+    Ok(accepted)
 }
 
-/// Whether a message was taken: by the reply to it, or with LMTP by one of them.
-fn says_yes(said: &[u8], lmtp: bool) -> bool {
-    let mut last = said
-        .split(|byte| *byte == b'\n')
-        .filter(|line| line.get(3) != Some(&b'-'));
-    let yes = |line: &[u8]| line.starts_with(b"2");
-    match lmtp {
-        true => last.any(yes),
-        false => last.next().is_some_and(yes),
+/// Whether our answer to a message is true: each recipient has it, or the sender has been told of him in a report, or
+/// our answer names him. What a server may have taken must not have gone to another one.
+fn judged(answer: &[u8], messages: Vec<&Delivery>, reports: &[&Delivery], lmtp: bool) -> Result<(), String> {
+    let answer = String::from_utf8_lossy(answer);
+    let last = messages.last();
+    if let Some(before) = messages.iter().rev().skip(1).find(|one| !one.is_with_nobody(lmtp)) {
+        return Err(format!("sent again after {}", before.said.escape_ascii()));
     }
+    if !answer.starts_with("250") && !answer.contains("but not to") {
+        return Ok(());
+    }
+    let last = last.ok_or("nobody has got it")?;
+    let told = |who: &str| {
+        let part = format!("Final-Recipient: rfc822; {who}\r\nAction: failed\r\n");
+        reports
+            .iter()
+            .any(|one| one.content.contains(&part) && one.is_with(0, lmtp))
+    };
+    for (number, who) in last.recipients.iter().enumerate() {
+        if !last.is_with(number, lmtp) && !told(who.trim_matches(['<', '>'])) && !answer.contains(who) {
+            return Err(format!("{who} has not got it by {}", last.said.escape_ascii()));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -290,6 +394,35 @@ mod tests {
         vec(prop_oneof![6 => smtp, 3 => users, 2 => broken], 0..24).prop_map(|words| words.concat())
     }
 
+    /// What a server says to a message for two, up to the answers to it; and to one for one, over the same connection
+    /// and over a new one.
+    const GO: &str = "220 x\r\n250 x\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n";
+    const GO_ON: &str = "250 reset\r\n250 ok\r\n250 ok\r\n354 go\r\n";
+    const ANEW: &str = "220 x\r\n250 x\r\n250 ok\r\n250 ok\r\n354 go\r\n";
+
+    /// Answers to messages, whether there are as many as there should be or not.
+    fn verdicts() -> impl Strategy<Value = Vec<u8>> {
+        let line = prop_oneof![
+            6 => Just("250 2.0.0 saved\r\n"),
+            3 => Just("552 5.2.2 full\r\n"),
+            2 => Just("452 4.2.2 full\r\n"),
+            1 => Just("421 4.3.2 bye\r\n"),
+            1 => Just("250-2.0.0 saved\r\n"),
+            1 => Just("354 go\r\n"),
+            1 => Just("junk\r\n"),
+            1 => Just("250"),
+            1 => Just("\u{2}"),
+            1 => Just("\u{3}"),
+            1 => Just("\u{4}"),
+        ];
+        let line =
+            (any::<bool>(), line).prop_map(|(at_once, line)| format!("{}{line}", if at_once { "\u{1}" } else { "" }));
+        let lines = |most| vec(line.clone(), 0..most).prop_map(|lines| lines.concat());
+        let on = || prop_oneof![Just(GO_ON), Just(ANEW), Just(GO), Just("")];
+        let all = (lines(5), on(), lines(3), on(), lines(3));
+        all.prop_map(|(one, on, two, further, three)| format!("{GO}{one}{on}{two}{further}{three}").into_bytes())
+    }
+
     /// Of messages that other servers took, the client hears so.
     #[test]
     fn servers_that_say_yes_are_believed() {
@@ -297,6 +430,20 @@ mod tests {
         let again = "250 reset\r\n250 ok\r\n250 ok\r\n354 go\r\n250 ok\r\n";
         assert_eq!(check(0, format!("{go}{again}").as_bytes()), Ok(2));
         assert_eq!(check(0, go.as_bytes()), Ok(1));
+        // of LMTP: to both; to one and to the sender of the other
+        assert_eq!(check(3, format!("{GO}250 a\r\n\u{1}250 b\r\n").as_bytes()), Ok(1));
+        assert_eq!(
+            check(3, format!("{GO}250 a\r\n552 b\r\n{GO_ON}250 ok\r\n").as_bytes()),
+            Ok(1)
+        );
+        assert_eq!(
+            check(3, format!("{GO}250 a\r\n552 b\r\n{GO_ON}552 ok\r\n").as_bytes()),
+            Ok(0)
+        );
+        assert_eq!(
+            check(3, format!("{GO}250 a\r\n250 b\r\n\u{1}250 c\r\n").as_bytes()),
+            Ok(0)
+        );
         for (number, said) in [
             (4, "+OK\r\n+OK\r\n"),
             (5, "VERSION\t1\t2\nMECH\tPLAIN\nDONE\nOK\t1\n"),
@@ -316,6 +463,13 @@ mod tests {
             number in 0..ASKS.len() as u8,
             said in said(),
         ) {
+            if let Err(why) = check(number, &said) {
+                return Err(TestCaseError::fail(why));
+            }
+        }
+
+        #[test]
+        fn who_has_not_got_it_is_not_said_to_have_it(number in 0..4u8, said in verdicts()) {
             if let Err(why) = check(number, &said) {
                 return Err(TestCaseError::fail(why));
             }
