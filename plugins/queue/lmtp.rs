@@ -9,10 +9,12 @@
 mod fates;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use super::client::report::{Action, Told, is_wanted, report, send};
 use super::client::{
-    Answered, Client, Hosts, Mode, Open, Reply, Secure, SecureArguments, Trouble, mail_command, rcpt_command, words,
+    Answered, Client, Hosts, Mode, Open, Reply, Secure, SecureArguments, Trouble, latest, mail_command, rcpt_command,
+    words,
 };
 use crate::plugin::*;
 use fates::{Fates, delivered, has_it, nobody, outcomes};
@@ -74,16 +76,7 @@ impl Lmtp {
             })
         };
         let reports = match &self.bounces {
-            Some(to) => {
-                let anyone = SecureArguments {
-                    mode: Mode::Opportunistic,
-                    ca: None,
-                    fingerprints: &[],
-                    name: None,
-                    at_once: false,
-                };
-                Some(client(to, 25, false, Secure::new(anyone, 1)?)?)
-            }
+            Some(to) => Some(client(to, 25, false, Secure::new(SecureArguments::default(), 1)?)?),
             None => None,
         };
         self.client = client(&self.server, self.port, true, Secure::new(secure, 1)?)?;
@@ -103,15 +96,16 @@ impl Lmtp {
         let Some(transaction) = &s.transaction else {
             return declined();
         };
+        let end = latest();
         let mut tells = false;
-        let outcome = self.client.over(s, &|_| Ok(()), &mut |open| {
+        let outcome = self.client.over(s, end, &|_| Ok(()), &mut |open| {
             tells = open.offers.has("DSN");
             self.deliver(open, s, transaction)
         });
         let server = &self.server;
         match outcome {
             Ok(fates) => {
-                let answer = self.fold(s, transaction, &fates, tells);
+                let answer = self.fold(s, transaction, &fates, tells, end);
                 let each = if s.lmtp { outcomes(&fates) } else { Vec::new() };
                 if let Some(transaction) = &mut s.transaction {
                     each.into_iter()
@@ -176,7 +170,7 @@ impl Lmtp {
 
     /// One answer to the client, where at least one recipient has the message. A client of LMTP hears of the others,
     /// and tells the sender by itself.
-    fn fold(&self, s: &Session, transaction: &Transaction, fates: &Fates<'_>, tells: bool) -> Answer {
+    fn fold(&self, s: &Session, transaction: &Transaction, fates: &Fates<'_>, tells: bool, end: Instant) -> Answer {
         let said = |fate: &Answered| match fate {
             Ok(reply) => reply.to_string(),
             Err(why) => format!("not confirmed: {why}"),
@@ -222,7 +216,7 @@ impl Lmtp {
         if told.is_empty() || transaction.sender.is_null() {
             return delivered(fates);
         }
-        match self.tell(s, transaction, &told) {
+        match self.tell(s, transaction, &told, end) {
             Ok(()) => info!(s, "{} is told what became of the message", transaction.sender.path()),
             Err(why) if failed.is_empty() => {
                 warning!(s, "{} is not told of the delivery: {why}", transaction.sender.path());
@@ -237,11 +231,11 @@ impl Lmtp {
         delivered(fates)
     }
 
-    /// Sends a report; the error is why it came to nothing.
-    fn tell(&self, s: &Session, transaction: &Transaction, told: &[Told<'_>]) -> Result<(), String> {
+    /// Sends a report, in the time that is left; the error is why it came to nothing.
+    fn tell(&self, s: &Session, transaction: &Transaction, told: &[Told<'_>], end: Instant) -> Result<(), String> {
         let made = report(s, transaction, told, &self.server).map_err(|why| why.to_string())?;
         let client = self.reports.as_ref().unwrap_or(&self.client);
-        let sent = client.over(s, &|_| Ok(()), &mut |open| send(open, &made, &transaction.sender));
+        let sent = client.over(s, end, &|_| Ok(()), &mut |open| send(open, &made, &transaction.sender));
         sent.map_err(|why| words(&why))
     }
 }

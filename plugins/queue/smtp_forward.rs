@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use super::client::report::{Action, Told, is_wanted, report, send};
 use super::client::{
-    Client, Hosts, Mode, Open, Reply, Secure, SecureArguments, Trouble, expect_yes, mail_command, rcpt_command,
+    Client, Hosts, Mode, Open, Reply, Secure, SecureArguments, Trouble, expect_yes, latest, mail_command, rcpt_command,
     targets, words,
 };
 use crate::plugin::*;
@@ -108,9 +108,10 @@ impl SmtpForward {
             return declined();
         };
         let host = &self.host;
-        let outcome = self.client.over(s, &|open| self.introduce(open, s), &mut |open| {
-            self.deliver(open, s, transaction)
-        });
+        let introduce = |open: &mut Open| self.introduce(open, s);
+        let outcome = self
+            .client
+            .over(s, latest(), &introduce, &mut |open| self.deliver(open, s, transaction));
         match outcome {
             Ok(reply) => {
                 let text = reply.parts().1;

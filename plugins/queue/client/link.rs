@@ -83,6 +83,11 @@ impl Waits {
     fn until(&self, wait: Duration) -> Instant {
         self.end.min(Instant::now() + wait)
     }
+
+    /// How long each wait may be from now on.
+    pub fn left(&self) -> Duration {
+        self.each.min(self.end.saturating_duration_since(Instant::now()))
+    }
 }
 
 /// The connection.

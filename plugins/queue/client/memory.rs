@@ -1,4 +1,5 @@
-//! Servers of the tests that say in memory what is laid down for them, packet by packet, at once or when waited for.
+//! Servers of the tests that say in memory what is laid down for them, packet by packet, at once or when waited for,
+//! and note until when there would have been waiting. No time passes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,6 +18,8 @@ struct State {
     made: Vec<VecDeque<&'static str>>,
     /// What was written to each of them.
     told: Vec<String>,
+    /// Until when there was waiting.
+    deadlines: Vec<Instant>,
 }
 
 /// The way to these servers.
@@ -47,14 +50,20 @@ impl Memory {
         self.state().told.clone()
     }
 
+    /// Until when there was waiting, each time.
+    pub fn deadlines(&self) -> Vec<Instant> {
+        self.state().deadlines.clone()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Dial for Memory {
-    fn connect(&self, _: &Target, _: Instant) -> Result<Box<dyn Wire>, Lost> {
+    fn connect(&self, _: &Target, until: Instant) -> Result<Box<dyn Wire>, Lost> {
         let mut state = self.state();
+        state.deadlines.push(until);
         let Some(packets) = state.coming.pop_front() else {
             return Err(Lost::because("nobody answers"));
         };
@@ -74,6 +83,9 @@ impl Wire for Connection {
     fn read(&mut self, buffer: &mut [u8], deadline: Instant, _: bool) -> io::Result<Heard> {
         let mut state = self.memory.state();
         let waits = deadline > Instant::now() + Duration::from_millis(5);
+        if waits {
+            state.deadlines.push(deadline);
+        }
         let packets = &mut state.made[self.number];
         let is_there = packets.front().is_some_and(|packet| packet.starts_with('!'));
         if !waits && !is_there {
@@ -87,8 +99,9 @@ impl Wire for Connection {
         Ok(Heard::Bytes(packet.len()))
     }
 
-    fn write(&mut self, bytes: &[u8], _: Instant) -> io::Result<()> {
+    fn write(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
         let mut state = self.memory.state();
+        state.deadlines.push(deadline);
         state.told[self.number].push_str(&String::from_utf8_lossy(bytes));
         Ok(())
     }

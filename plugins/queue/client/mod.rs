@@ -32,6 +32,11 @@ use pool::Pool;
 /// The longest time for everything: clients do not wait longer than 600 seconds.
 const WHOLE: Duration = Duration::from_secs(540);
 
+/// When all that is done for a message must be over: it is passed on, and its sender is told.
+pub fn latest() -> Instant {
+    Instant::now() + WHOLE
+}
+
 /// Why a message was not passed on.
 #[derive(Debug)]
 pub enum Trouble {
@@ -106,14 +111,15 @@ impl Client {
     /// Does something over a connection: over one that was kept, else over a new one to the first host that answers.
     ///
     /// `prepare` is called once for each new connection, `deliver` for each that is ready. Another connection is only
-    /// tried when nothing can have been passed on.
+    /// tried when nothing can have been passed on. All is over at `end`.
     pub fn over<T>(
         &self,
         s: &Session,
+        end: Instant,
         prepare: &dyn Fn(&mut Open) -> Result<(), Trouble>,
         deliver: &mut dyn FnMut(&mut Open) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let waits = self.waits();
+        let waits = self.waits(end);
         let order = self.hosts.order();
         if let Some(mut open) = self
             .pool
@@ -149,12 +155,12 @@ impl Client {
         Err(last)
     }
 
-    fn waits(&self) -> Waits {
+    fn waits(&self, end: Instant) -> Waits {
         let seconds = |number: u32| Duration::from_secs(number.max(1).into());
         Waits {
             each: seconds(self.timeout),
             last: seconds(self.final_timeout),
-            end: Instant::now() + WHOLE,
+            end,
         }
     }
 

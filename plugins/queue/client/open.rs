@@ -39,7 +39,7 @@ impl Open {
     /// Connects to a host. What it refuses says nothing about a message.
     pub fn new(client: &Client, s: &Session, host: usize, waits: Waits) -> Result<Open, Trouble> {
         let target = &client.hosts.all[host];
-        let wish = client.secure.wish(s, host, target, waits.each)?;
+        let wish = client.secure.wish(s, host, target, waits.left())?;
         let fallback = wish.as_ref().is_some_and(|wish| !wish.must);
         match Open::with(client, s, host, wish, waits) {
             Ok(open) => Ok(open),

@@ -52,6 +52,7 @@ impl Arg for Mode {
 }
 
 /// The arguments that belong together.
+#[derive(Default)]
 pub struct SecureArguments<'a> {
     /// `tls`.
     pub mode: Mode,

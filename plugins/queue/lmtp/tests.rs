@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 
 use super::super::client::fake::{Act, Hang, Last, STEPS, Say, Seen, Trickle, left, serve_many};
 use super::super::client::memory::{Memory, Packets};
@@ -396,6 +397,30 @@ fn answers_that_come_late() {
         "354 go\r\n",
     ]);
     assert!(told[0].ends_with("DATA\r\n") && told.len() == 2, "{told:?}");
+}
+
+/// The client waits for 600 seconds, whatever the server of the mailboxes and that of the reports do together.
+#[test]
+fn all_of_it_ends_in_time() {
+    let whole = Duration::from_secs(540);
+    let first = [&GO[..], &["250 a\r\n", "552 5.2.2 full\r\n"]].concat();
+    let report = [
+        "220 x\r\n",
+        "250 x\r\n",
+        "250 ok\r\n",
+        "250 ok\r\n",
+        "354 go\r\n",
+        "250 ok\r\n",
+    ];
+    let memory = Memory::new(&[&first, &report]);
+    let mut t = kit(1, "timeout 3000 final_timeout 3000 bounces 127.0.0.1:2");
+    t.dial().leave_to(memory.clone());
+    let begun = Instant::now();
+    t.ask(Event::Queue).ok();
+    let mut ends = memory.deadlines();
+    assert!(memory.told()[1].contains("b@x.example") && ends.len() > 20);
+    ends.dedup();
+    assert!(ends.len() == 1 && ends[0] >= begun + whole && ends[0] <= Instant::now() + whole);
 }
 
 /// Whatever happens, the client hears 250 only if each recipient has the message.

@@ -8,6 +8,7 @@ mod extensions;
 mod ways;
 
 use super::super::client::fake::{Act, Hang, Last, STEPS, Say, Seen, Trickle, fake, serve, serve_many};
+use super::super::client::memory::Memory;
 
 fn kit(host: &str, port: u16, arguments: &str) -> Kit {
     let keep = if arguments.contains("keep") { "" } else { "keep 0" };

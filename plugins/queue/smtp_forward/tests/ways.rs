@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use super::*;
 
@@ -298,6 +299,30 @@ fn another_host_only_if_nothing_was_passed_on() {
             .flatten()
             .for_each(|server| drop(server.join().unwrap()));
     }
+}
+
+/// The client waits for 600 seconds, however many hosts are tried.
+#[test]
+fn all_of_it_ends_in_time() {
+    let whole = Duration::from_secs(540);
+    let good = [
+        "220 x\r\n",
+        "250 x\r\n",
+        "250 ok\r\n",
+        "250 ok\r\n",
+        "250 ok\r\n",
+        "354 go\r\n",
+        "250 ok\r\n",
+    ];
+    let memory = Memory::new(&[&["421 no\r\n"], &good]);
+    let mut t = kit("127.0.0.1", 1, "timeout 3000 final_timeout 3000 fallback 127.0.0.1:2");
+    t.dial().leave_to(memory.clone());
+    let begun = Instant::now();
+    t.ask(Event::Queue).ok();
+    let mut ends = memory.deadlines();
+    assert!(ends.len() > 10, "{ends:?}");
+    ends.dedup();
+    assert!(ends.len() == 1 && ends[0] >= begun + whole && ends[0] <= Instant::now() + whole);
 }
 
 /// Sends so many messages with connections kept, and gives the verdicts and what was seen.
