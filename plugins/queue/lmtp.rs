@@ -2,9 +2,10 @@
 //!
 //! That server answers for each recipient, and the client hears one answer (unless it speaks LMTP itself). It hears
 //! 250 only if each recipient has the message, or the sender has been told, in a report that another server has taken,
-//! who has not. It is asked to try again only as long as nobody has the message, so that nobody gets it twice. Behind an
-//! answer that makes no sense, and when there are more answers than recipients, nobody can know whose they are: they
-//! count as none, and the message may come twice rather than be lost.
+//! who has not. It is asked to try again only as long as nobody has the message, so that nobody gets it twice, but for
+//! two cases where it might be lost otherwise. Behind an answer that makes no sense, and when there are more answers
+//! than recipients, nobody can know whose they are: they count as none. And the null sender must not be told (RFC 5321
+//! 6.1): such a message is asked for again if that may help those who have not got it; else the client hears 554.
 
 mod fates;
 
@@ -17,13 +18,15 @@ use super::client::{
     words,
 };
 use crate::plugin::*;
-use fates::{Fates, delivered, has_it, nobody, outcomes};
+use fates::{Fates, delivered, has_it, nobody, outcomes, partly};
 
 plugin! {
     /// Delivers messages to a server of LMTP. If it refuses a recipient before the message is sent, and no server for
     /// reports is named, the message is refused as a whole. If some have the message and others not, the sender gets
     /// a report, through the server for reports or else through the same one; if no report can be sent, the client
-    /// hears 554 with the names of those who do not have the message.
+    /// hears 554 with the names of those who do not have the message. Of a message from the null sender, a report
+    /// itself, there is none: the client hears 4xx with the names if another try may help, so that the others get it
+    /// twice, and 554 otherwise.
     "queue/lmtp", Lmtp {
         /// The server: the path of a unix socket, or a host, HOST or HOST:PORT.
         @1 server: String,
@@ -207,11 +210,9 @@ impl Lmtp {
             }
         }
         if transaction.sender.is_null() && !failed.is_empty() && !s.lmtp {
-            error!(
-                s,
-                "error, nobody is told that a report has not reached {}",
-                failed.join(", ")
-            );
+            let names = failed.join(", ");
+            error!(s, "error, nobody is told that a report has not reached {names}");
+            return partly(fates, &failed, true);
         }
         if told.is_empty() || transaction.sender.is_null() {
             return delivered(fates);
@@ -224,8 +225,7 @@ impl Lmtp {
             // the client's server tells the sender then
             Err(why) => {
                 error!(s, "error, no report to {}: {why}", transaction.sender.path());
-                let text = format!("delivered, but not to {}", failed.join(", "));
-                return with_code(554, answer_with(Verdict::Deny, Status(5, 0, 0), text));
+                return partly(fates, &failed, false);
             }
         }
         delivered(fates)

@@ -57,9 +57,10 @@ fn is_yes(text: &str) -> bool {
 }
 
 impl Fake {
-    /// What the script has for a step.
+    /// What the script has for a step, in place of the usual.
     fn act(&self, step: &str) -> Option<Act> {
-        self.script.iter().find(|(at, _)| *at == step).map(|(_, act)| *act)
+        let act = self.script.iter().find(|(at, _)| *at == step).map(|(_, act)| *act);
+        act.filter(|act| !matches!(act, Say("")))
     }
 
     /// Answers a step; false if the conversation is over.

@@ -11,6 +11,11 @@ pub fn has_it(fate: &Answered) -> bool {
     fate.as_ref().is_ok_and(Reply::is_positive)
 }
 
+/// Whether the server has said no for good.
+fn is_hopeless(fate: &Answered) -> bool {
+    fate.as_ref().is_ok_and(|reply| reply.code / 100 == 5)
+}
+
 /// Why nobody has the message.
 pub fn nobody(fates: &Fates<'_>) -> Trouble {
     let unknown = fates.iter().find_map(|(_, fate)| fate.as_ref().err());
@@ -32,6 +37,16 @@ pub fn delivered(fates: &Fates<'_>) -> Answer {
         "" => "delivered".to_owned(),
         text => format!("delivered, {text}"),
     })
+}
+
+/// The answer where some have the message, and nobody else tells the sender of the others, whose names these are. If
+/// another try may help them, there shall be one.
+pub fn partly(fates: &Fates<'_>, failed: &[String], again: bool) -> Answer {
+    let text = format!("delivered, but not to {}", failed.join(", "));
+    match again && fates.iter().any(|(_, fate)| !has_it(fate) && !is_hopeless(fate)) {
+        true => answer_with(Verdict::DenySoft, Status(4, 0, 0), text),
+        false => with_code(554, answer_with(Verdict::Deny, Status(5, 0, 0), text)),
+    }
 }
 
 /// The answer to each recipient, for a client of LMTP.

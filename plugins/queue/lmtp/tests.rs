@@ -202,17 +202,6 @@ fn reports_through_the_same_server() {
 #[test]
 fn nobody_is_told_who_does_not_want_to_be() {
     let half: &[(&str, Act)] = &[("dot2", Say("552 5.2.2 full\r\n"))];
-    // a report that does not arrive makes no report
-    let (port, server) = server(&[half]);
-    let mut t = kit(port, "");
-    t.s.transaction.as_mut().unwrap().sender = Address::null();
-    t.ask(Event::Queue).ok();
-    assert!(
-        t.logged()
-            .iter()
-            .any(|line| line.contains("nobody is told that a report has not reached <b@x.example>"))
-    );
-    assert_eq!(server.join().unwrap()[0].taken, 1);
     for (notify, tell) in [
         (Notify::default(), false),
         (
@@ -231,7 +220,7 @@ fn nobody_is_told_who_does_not_want_to_be() {
         ),
     ] {
         let scripts: &[&[(&str, Act)]] = if tell { &[half, &[]] } else { &[half] };
-        let (port, server) = self::server(scripts);
+        let (port, server) = server(scripts);
         let mut t = kit(port, "");
         t.s.transaction.as_mut().unwrap().recipients[1].options.notify = Some(notify);
         t.ask(Event::Queue).ok();
@@ -250,6 +239,55 @@ fn nobody_is_told_who_does_not_want_to_be() {
             tell
         );
     }
+}
+
+/// A report that does not arrive makes no report: who brings it hears of it, and brings it again if that may help.
+#[test]
+fn the_null_sender_is_not_told() {
+    let (later, never) = (Say("452 4.2.2 full\r\n"), Say("552 5.2.2 full\r\n"));
+    for (second, third, code, names) in [
+        (later, Say(""), None, "<b@x.example>"),
+        (never, later, None, "<b@x.example>, <c@x.example>"),
+        (Say("junk\r\n"), Say(""), None, "<b@x.example>, <c@x.example>"),
+        (Say(""), Last(""), None, "<c@x.example>"),
+        (never, Say(""), Some(554), "<b@x.example>"),
+        (never, never, Some(554), "<b@x.example>, <c@x.example>"),
+    ] {
+        // nobody answers at the server for reports
+        let (port, server) = server(&[&[("dot2", second), ("dot3", third)]]);
+        let mut t = kit(port, "bounces 127.0.0.1:1");
+        t.accept("c@x.example");
+        t.s.transaction.as_mut().unwrap().sender = Address::null();
+        let outcome = t.ask(Event::Queue);
+        let verdict = if code.is_some() {
+            Verdict::Deny
+        } else {
+            Verdict::DenySoft
+        };
+        assert_eq!((outcome.verdict, outcome.code), (verdict, code), "{second:?} {third:?}");
+        assert_eq!(outcome.text, format!("delivered, but not to {names}"));
+        let words = format!("nobody is told that a report has not reached {names}");
+        let log = t.logged();
+        assert!(log.iter().any(|line| line.contains(&words)), "{log:?}");
+        assert_eq!(t.dial().dialled().len(), 1);
+        assert_eq!(server.join().unwrap()[0].confirmed[0], "<a@x.example>");
+    }
+    // a client of LMTP hears of each anyway
+    let (port, server) = server(&[&[("dot2", later)]]);
+    let mut t = kit(port, "");
+    t.s.lmtp = true;
+    t.s.transaction.as_mut().unwrap().sender = Address::null();
+    t.ask(Event::Queue).ok();
+    let each: Vec<Verdict> =
+        t.s.transaction
+            .as_ref()
+            .unwrap()
+            .outcomes
+            .values()
+            .map(|one| one.verdict)
+            .collect();
+    assert_eq!(each, [Verdict::Ok, Verdict::DenySoft]);
+    server.join().unwrap();
 }
 
 #[test]
