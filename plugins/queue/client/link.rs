@@ -155,7 +155,15 @@ impl Link {
 
     /// Whether the other side has neither left nor said anything that nobody has asked for.
     pub fn is_quiet(&mut self) -> bool {
-        self.remote.look() == Ok(&[])
+        self.quiet().is_ok()
+    }
+
+    /// What has come by now cannot be the answer to a message that has not come to its end.
+    fn quiet(&mut self) -> Result<(), Lost> {
+        match self.remote.look()? {
+            [] => Ok(()),
+            _ => Err(Lost::because("answered before the end of the message")),
+        }
     }
 
     /// Says goodbye. It is not waited for the answer, since nothing depends on it.
@@ -196,23 +204,24 @@ impl Link {
         }
     }
 
-    /// Sends the message up to, and without, the final dot.
+    /// Sends the message up to, and without, the final dot. If that comes to nothing the connection is of no more use,
+    /// since the other side may take whatever follows for more of the message.
     ///
     /// The outer error is a refusal that came in the middle, if there is one.
     pub fn message(&mut self, message: &Message) -> Result<Dots<&mut Link>, (Lost, Option<Reply>)> {
         let mut dots = Dots::new(self);
         let written = message.write_to(&mut dots);
-        // what has come by now cannot be the answer to the whole message
         let link = dots.out();
-        let why = match (written, link.remote.look()) {
-            (Err(e), _) => Lost::from(e),
-            (_, Err(why)) => why,
-            (Ok(()), Ok([])) => return Ok(dots),
-            (Ok(()), Ok(_)) => Lost::because("answered before the end of the message"),
+        // after an error, too: the words that explain it
+        let quiet = link.quiet();
+        let Err(why) = written.map_err(Lost::from).and(quiet) else {
+            return Ok(dots);
         };
         let whole = link.remote.unread().contains(&b'\n');
         let reply = whole.then(|| link.reply(Duration::from_millis(1)).ok()).flatten();
-        Err((why, reply.filter(Reply::is_refusal)))
+        link.remote
+            .end(why)
+            .map_err(|why| (why, reply.filter(Reply::is_refusal)))
     }
 
     /// Sends a message whose lines may hold anything (RFC 3030): its body is kept as it came, CRLF and all.
@@ -231,14 +240,12 @@ impl Link {
             head.extend_from_slice(b"\r\n");
         }
         let size = head.len() as u64 + message.body.len() - u64::from(separated);
-        self.in_turn().map_err(|why| (why, false))?;
+        self.quiet().map_err(|why| (why, false))?;
         self.write_all(format!("BDAT {size} LAST\r\n").as_bytes())
             .map_err(before)?;
-        self.write_all(&head).map_err(before)?;
         // when the last byte is on its way the other side may have all of it
-        io::copy(&mut body, self)
-            .map(|_| ())
-            .map_err(|why| (Lost::from(why), true))
+        let written = self.write_all(&head).and_then(|()| io::copy(&mut body, self));
+        written.map(|_| ()).map_err(|why| (Lost::from(why), true))
     }
 
     /// The reply to the message, a yes or a no. Behind anything else there is none.

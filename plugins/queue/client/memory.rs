@@ -1,5 +1,5 @@
-//! Servers of the tests that say in memory what is laid down for them, packet by packet, at once or when waited for,
-//! and note until when there would have been waiting. No time passes.
+//! Servers of the tests that say in memory what is laid down for them, packet by packet, at once or when waited for;
+//! that fail to take what is written; and that note until when there would have been waiting. No time passes.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,6 +11,16 @@ use crate::plugin::{ClientTls, Dial, Heard, Lost, RemoteTls, Target, Wire};
 /// The packets of a server, one for each time that it is waited for. One that begins with '!' is there before that.
 pub type Packets<'a> = &'a [&'static str];
 
+/// What a server of SMTP or LMTP says to a message for two, up to the answers to it.
+pub const GO: [&str; 6] = [
+    "220 x\r\n",
+    "250 x\r\n",
+    "250 ok\r\n",
+    "250 ok\r\n",
+    "250 ok\r\n",
+    "354 go\r\n",
+];
+
 #[derive(Default)]
 struct State {
     /// What is said on the connections that are still to be made, and on those that are.
@@ -18,6 +28,8 @@ struct State {
     made: Vec<VecDeque<&'static str>>,
     /// What was written to each of them.
     told: Vec<String>,
+    /// A write with this in it fails.
+    fails_at: Option<&'static str>,
     /// Until when there was waiting.
     deadlines: Vec<Instant>,
 }
@@ -38,6 +50,12 @@ impl Memory {
         let memory = Memory::default();
         memory.state().coming = connections.iter().map(|one| one.iter().copied().collect()).collect();
         memory
+    }
+
+    /// Lets a write with this in it fail: nobody knows how much of it has arrived.
+    pub fn fails_at(self, text: &'static str) -> Memory {
+        self.state().fails_at = Some(text);
+        self
     }
 
     /// A further packet on the last connection.
@@ -102,7 +120,11 @@ impl Wire for Connection {
     fn write(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
         let mut state = self.memory.state();
         state.deadlines.push(deadline);
-        state.told[self.number].push_str(&String::from_utf8_lossy(bytes));
-        Ok(())
+        let text = String::from_utf8_lossy(bytes);
+        state.told[self.number].push_str(&text);
+        match state.fails_at.is_some_and(|part| text.contains(part)) {
+            true => Err(io::ErrorKind::BrokenPipe.into()),
+            false => Ok(()),
+        }
     }
 }

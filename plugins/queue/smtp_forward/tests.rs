@@ -8,7 +8,7 @@ mod extensions;
 mod ways;
 
 use super::super::client::fake::{Act, Hang, Last, STEPS, Say, Seen, Trickle, fake, serve, serve_many};
-use super::super::client::memory::Memory;
+use super::super::client::memory::{GO, Memory};
 
 fn kit(host: &str, port: u16, arguments: &str) -> Kit {
     let keep = if arguments.contains("keep") { "" } else { "keep 0" };
@@ -131,16 +131,54 @@ fn refusals_are_passed_on() {
 
 #[test]
 fn a_refusal_amid_the_message_counts() {
-    let (port, server) = fake(&[("middle", Last("552 5.3.4 too big\r\n"))]);
-    let mut t = kit("127.0.0.1", port, "");
-    t.message(&format!("A: b\n\n{}", "0123456789\n".repeat(2_000_000)));
+    let large = |script: &[(&'static str, Act)]| {
+        let (port, server) = fake(script);
+        let mut t = kit("127.0.0.1", port, "");
+        t.message(&format!("A: b\n\n{}", "0123456789\n".repeat(2_000_000)));
+        let outcome = t.ask(Event::Queue);
+        (outcome, server.join().unwrap())
+    };
     // its words may be lost when the connection is reset
-    let outcome = t.ask(Event::Queue);
+    let (outcome, _) = large(&[("middle", Last("552 5.3.4 too big\r\n"))]);
     assert!(
         matches!(outcome.verdict, Verdict::Deny | Verdict::Declined),
         "{outcome:?}"
     );
-    server.join().unwrap();
+    // a yes does not, and the message does not come to its end
+    let (outcome, seen) = large(&[("middle", Say("250 ok\r\n")), ("dot", Say("550 no\r\n"))]);
+    outcome.declined();
+    assert!(seen.message.is_none());
+}
+
+/// The same where the answer is there before the message begins, and what becomes of the connection.
+#[test]
+fn answers_before_the_message() {
+    let good = [&GO[..], &["250 queued as 2\r\n"]].concat();
+    for (go, verdict) in [
+        (&["354 go\r\n250 queued as 1\r\n"][..], Verdict::Declined),
+        (&["354 go\r\n", "!250 queued as 1\r\n"], Verdict::Declined),
+        (&["354 go\r\n", "!25"], Verdict::Declined),
+        (&["354 go\r\n552 5.3.4 too big\r\n"], Verdict::Deny),
+    ] {
+        let first = [&GO[..5], go, &["550 no\r\n", "550 no\r\n"]].concat();
+        let memory = Memory::new(&[&first, &good]);
+        let mut t = kit("127.0.0.1", 1, "keep 3600");
+        t.dial().leave_to(memory.clone());
+        let verdicts = [(); 2].map(|()| t.ask(Event::Queue).verdict);
+        assert_eq!(verdicts, [verdict, Verdict::Ok], "{go:?}");
+        // the server still waits for the message there
+        let told = memory.told();
+        assert!(told[0].ends_with("DATA\r\n") && told[1].starts_with("EHLO"), "{told:?}");
+    }
+    let mut first = GO;
+    first[1] = "250-x\r\n250-CHUNKING\r\n250 BINARYMIME\r\n";
+    first[5] = "!250 queued as 1\r\n";
+    let memory = Memory::new(&[&first]);
+    let mut t = kit("127.0.0.1", 1, "binarymime");
+    t.dial().leave_to(memory.clone());
+    t.s.transaction.as_mut().unwrap().options.body = BodyKind::Binary;
+    t.ask(Event::Queue).declined();
+    assert!(!memory.told()[0].contains("BDAT"));
 }
 
 /// Whatever happens, the client hears 250 only if the server has said so.
@@ -187,12 +225,22 @@ fn never_a_yes_without_a_yes() {
 
 #[test]
 fn long_answers_are_cut_off() {
-    let long: &'static str = Box::leak("250-x\r\n".repeat(100_000).into_boxed_str());
-    let wide: &'static str = Box::leak("2".repeat(100_000).into_boxed_str());
-    for text in [long, wide] {
-        for step in ["greeting", "dot"] {
-            let (outcome, _) = deliver(&[(step, Last(text))], "");
-            assert!(matches!(outcome.verdict, Verdict::Declined | Verdict::DenySoft));
+    // in lines, and in bytes of a line; the server stays, and says yes in the end
+    let lines = |count: usize| format!("{}250 ok\r\n", "250-x\r\n".repeat(count - 1)).leak();
+    let bytes = |count: usize| format!("250 {}\r\n", "x".repeat(count - 4)).leak();
+    let cases: [(&'static str, bool); 6] = [
+        (lines(128), true),
+        (lines(129), false),
+        (lines(100_000), false),
+        (bytes(2048), true),
+        (bytes(2049), false),
+        (bytes(100_000), false),
+    ];
+    for (text, short) in cases {
+        for (step, verdict) in [("greeting", Verdict::Declined), ("dot", Verdict::DenySoft)] {
+            let (outcome, _) = deliver(&[(step, Say(text))], "");
+            let want = if short { Verdict::Ok } else { verdict };
+            assert_eq!(outcome.verdict, want, "{step} {}", text.len());
         }
     }
 }

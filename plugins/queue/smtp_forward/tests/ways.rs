@@ -301,19 +301,38 @@ fn another_host_only_if_nothing_was_passed_on() {
     }
 }
 
+/// A write that fails may have been the last that the server needed: then nothing goes to another one.
+#[test]
+fn another_host_only_if_the_end_was_not_sent() {
+    let mut first = GO;
+    first[1] = "250-x\r\n250-CHUNKING\r\n250 BINARYMIME\r\n";
+    for (fails_at, binary, second) in [
+        ("RCPT TO:<postmaster>", false, true),
+        ("DATA\r\n", false, true),
+        ("\r\n.\r\n", false, false),
+        ("BDAT ", true, true),
+        ("Subject", true, false),
+        ("last", true, false),
+    ] {
+        let memory = Memory::new(&[&first, &[]]).fails_at(fails_at);
+        let mut t = kit("127.0.0.1", 1, "binarymime fallback 127.0.0.1:2");
+        t.dial().leave_to(memory.clone());
+        if binary {
+            t.s.transaction.as_mut().unwrap().options.body = BodyKind::Binary;
+        }
+        let outcome = t.ask(Event::Queue);
+        let verdict = if second { Verdict::Declined } else { Verdict::DenySoft };
+        assert_eq!(outcome.verdict, verdict, "{fails_at}");
+        assert_eq!(memory.told().len(), if second { 2 } else { 1 }, "{fails_at}");
+        assert!(memory.told()[0].contains(fails_at));
+    }
+}
+
 /// The client waits for 600 seconds, however many hosts are tried.
 #[test]
 fn all_of_it_ends_in_time() {
     let whole = Duration::from_secs(540);
-    let good = [
-        "220 x\r\n",
-        "250 x\r\n",
-        "250 ok\r\n",
-        "250 ok\r\n",
-        "250 ok\r\n",
-        "354 go\r\n",
-        "250 ok\r\n",
-    ];
+    let good = [&GO[..], &["250 ok\r\n"]].concat();
     let memory = Memory::new(&[&["421 no\r\n"], &good]);
     let mut t = kit("127.0.0.1", 1, "timeout 3000 final_timeout 3000 fallback 127.0.0.1:2");
     t.dial().leave_to(memory.clone());
