@@ -193,6 +193,7 @@ impl Wire for Servers {
         let waits = deadline > Instant::now() + Duration::from_millis(5);
         let nothing = match state.rest.first() {
             None if waits => Some(Heard::End),
+            Some(4) if !waits => Some(Heard::TimedOut),
             Some(first @ 2..=4) => {
                 let silent = *first == 3;
                 state.rest.remove(0);
@@ -444,6 +445,11 @@ mod tests {
             check(3, format!("{GO}250 a\r\n250 b\r\n\u{1}250 c\r\n").as_bytes()),
             Ok(0)
         );
+        // the second one, if it could not be sent to its end, is not sent again
+        for (number, both) in [(0, "250 both\r\n"), (3, "250 a\r\n250 b\r\n")] {
+            let said = format!("{GO}{both}{GO_ON}\u{4}{ANEW}250 one\r\n");
+            assert_eq!(check(number, said.as_bytes()), Ok(1), "{number}");
+        }
         for (number, said) in [
             (4, "+OK\r\n+OK\r\n"),
             (5, "VERSION\t1\t2\nMECH\tPLAIN\nDONE\nOK\t1\n"),

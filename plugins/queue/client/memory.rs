@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::plugin::{ClientTls, Dial, Heard, Lost, RemoteTls, Target, Wire};
 
-/// The packets of a server, one for each time that it is waited for. One that begins with '!' is there before that.
+/// The packets of a server, one for each time that it is waited for. One that begins with '!' is there before that; a
+/// '!' alone is the end.
 pub type Packets<'a> = &'a [&'static str];
 
 /// What a server of SMTP or LMTP says to a message for two, up to the answers to it.
@@ -109,12 +110,16 @@ impl Wire for Connection {
         if !waits && !is_there {
             return Ok(Heard::TimedOut);
         }
-        let Some(packet) = packets.pop_front() else {
-            return Ok(Heard::End);
-        };
-        let packet = packet.trim_start_matches('!').as_bytes();
+        let packet = packets
+            .pop_front()
+            .unwrap_or_default()
+            .trim_start_matches('!')
+            .as_bytes();
         buffer[..packet.len()].copy_from_slice(packet);
-        Ok(Heard::Bytes(packet.len()))
+        match packet.len() {
+            0 => Ok(Heard::End),
+            length => Ok(Heard::Bytes(length)),
+        }
     }
 
     fn write(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {

@@ -186,14 +186,14 @@ fn reports_through_the_same_server() {
         ["MAIL FROM:<> BODY=8BITMIME", "RCPT TO:<joe@sender.example>"]
     );
     assert_eq!(seen[1].confirmed, ["<joe@sender.example>"]);
-    // it does not know the sender: the client hears who has not got it
+    // it does not know the sender: the client hears who has not got it, and is not asked to try again
     for act in [
         ("RCPT", Say("550 5.1.1 who?\r\n")),
         ("dot", Last("")),
         ("greeting", Last("")),
         ("dot", Say("451 later\r\n")),
     ] {
-        let (outcome, seen, log) = deliver(&[&[("dot2", Say("552 5.2.2 full\r\n"))], &[act]], "final_timeout 5");
+        let (outcome, seen, log) = deliver(&[&[("dot2", Say("452 4.2.2 full\r\n"))], &[act]], "final_timeout 5");
         assert_eq!(outcome.code, Some(554));
         outcome.denied("delivered, but not to <b@x.example>");
         assert!(seen[1].confirmed.is_empty());

@@ -67,6 +67,22 @@ fn answers_before_one_that_makes_no_sense_count() {
     assert_eq!(left(server)[0].commands.last().unwrap(), "DATA");
 }
 
+/// What is there when all answers are due counts, in whatever packets it came; that the server leaves does not matter.
+#[test]
+fn what_is_behind_the_last_answer() {
+    for (behind, verdict) in [
+        ("!552 5.2.2 full\r\n", Verdict::DenySoft),
+        ("!2", Verdict::DenySoft),
+        ("552 5.2.2 full\r\n", Verdict::Ok),
+        ("!", Verdict::Ok),
+    ] {
+        let memory = Memory::new(&[&[&GO[..], &["250 a\r\n", "250 b\r\n", behind]].concat()]);
+        let t = &mut kit(1, "");
+        t.dial().leave_to(memory);
+        assert_eq!(t.ask(Event::Queue).verdict, verdict, "{behind:?}");
+    }
+}
+
 /// Two messages to a server that answers the first one once too often, when all answers are read: what was told to it
 /// in each connection.
 fn late(packets: Packets<'_>) -> Vec<String> {
