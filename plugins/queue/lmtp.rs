@@ -105,7 +105,6 @@ impl Lmtp {
             tells = open.offers.has("DSN");
             self.deliver(open, s, transaction)
         });
-        let server = &self.server;
         match outcome {
             Ok(fates) => {
                 let answer = self.fold(s, transaction, &fates, tells, end);
@@ -116,20 +115,7 @@ impl Lmtp {
                 }
                 answer
             }
-            Err(Trouble::Refused(reply)) => {
-                info!(s, "fail, {server} said: {reply}");
-                reply.answer()
-            }
-            // another queue plugin may do better
-            Err(Trouble::Nothing(_)) => answer(
-                Verdict::Declined,
-                "the server of the mailboxes does not take messages now, try again later",
-            ),
-            Err(Trouble::Unknown(why)) => {
-                error!(s, "error, {server} has not confirmed the message: {why}");
-                let text = "the server of the mailboxes has not confirmed the message";
-                answer_with(Verdict::DenySoft, Status(4, 4, 2), text)
-            }
+            Err(why) => why.answer(s, &self.server, "the server of the mailboxes"),
         }
     }
 

@@ -107,7 +107,6 @@ impl SmtpForward {
         let Some(transaction) = &s.transaction else {
             return declined();
         };
-        let host = &self.host;
         let introduce = |open: &mut Open| self.introduce(open, s);
         let outcome = self
             .client
@@ -118,23 +117,7 @@ impl SmtpForward {
                 let id = text.split_whitespace().next_back().unwrap_or("unknown");
                 ok_with(format!("queued as {id}"))
             }
-            Err(Trouble::Refused(reply)) => {
-                info!(s, "fail, {host} said: {reply}");
-                reply.answer()
-            }
-            // another queue plugin may do better
-            Err(Trouble::Nothing(_)) => answer(
-                Verdict::Declined,
-                "the next mail server does not take messages now, try again later",
-            ),
-            Err(Trouble::Unknown(why)) => {
-                error!(s, "error, {host} has not confirmed the message: {why}");
-                answer_with(
-                    Verdict::DenySoft,
-                    Status(4, 4, 2),
-                    "the next mail server has not confirmed the message",
-                )
-            }
+            Err(why) => why.answer(s, &self.host, "the next mail server"),
         }
     }
 
@@ -166,12 +149,7 @@ impl SmtpForward {
         for reply in open.envelope(mail, recipients)? {
             expect_yes(reply)?;
         }
-        let mut replies = open.content(&transaction.message, transaction.options.body, 1)?;
-        let reply = match replies.pop() {
-            Some(Ok(reply)) => expect_yes(reply)?,
-            Some(Err(why)) => return Err(Trouble::Unknown(why)),
-            None => return Err(Trouble::Unknown("no answer".to_owned())),
-        };
+        let reply = open.content_for_all(&transaction.message, transaction.options.body)?;
         if !open.offers.has("DSN") {
             self.tell(open, s, transaction, &reply);
         }

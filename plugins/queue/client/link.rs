@@ -317,6 +317,20 @@ mod tests {
     }
 
     #[test]
+    fn waits_have_an_end() {
+        let waits = |seconds| Waits {
+            each: Duration::from_secs(60),
+            last: Duration::from_secs(300),
+            end: Instant::now() + Duration::from_secs(seconds),
+        };
+        assert_eq!(waits(540).left(), Duration::from_secs(60));
+        assert!(waits(30).left() <= Duration::from_secs(30));
+        assert_eq!(waits(0).left(), Duration::ZERO);
+        let waits = waits(30);
+        assert_eq!(waits.until(waits.each), waits.end);
+    }
+
+    #[test]
     fn status_and_text() {
         let reply = |lines: &[&str]| Reply {
             code: 550,

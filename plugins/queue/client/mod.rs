@@ -64,6 +64,26 @@ impl Trouble {
         }
     }
 
+    /// The answer to the client, where the server of this name, and what it is, has not taken the message.
+    pub fn answer(self, s: &Session, server: &str, what: &str) -> Answer {
+        match self {
+            Trouble::Refused(reply) => {
+                info!(s, "fail, {server} said: {reply}");
+                reply.answer()
+            }
+            // another queue plugin may do better
+            Trouble::Nothing(_) => {
+                let text = format!("{what} does not take messages now, try again later");
+                answer(Verdict::Declined, text)
+            }
+            Trouble::Unknown(why) => {
+                error!(s, "error, {server} has not confirmed the message: {why}");
+                let text = format!("{what} has not confirmed the message");
+                answer_with(Verdict::DenySoft, Status(4, 4, 2), text)
+            }
+        }
+    }
+
     /// A refusal that says nothing about the message is none.
     fn not_of_message(self) -> Trouble {
         match self {

@@ -171,9 +171,5 @@ pub fn send(open: &mut Open, report: &Message, to: &Address) -> Result<(), Troub
     for reply in open.envelope(mail, vec![format!("RCPT TO:{}", to.path())])? {
         expect_yes(reply)?;
     }
-    match open.content(report, BodyKind::EightBit, 1)?.pop() {
-        Some(Ok(reply)) => expect_yes(reply).map(|_| ()),
-        Some(Err(why)) => Err(Trouble::Unknown(why)),
-        None => Err(Trouble::Unknown("no answer".to_owned())),
-    }
+    open.content_for_all(report, BodyKind::EightBit).map(|_| ())
 }

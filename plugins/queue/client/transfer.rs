@@ -163,6 +163,18 @@ impl Open {
         Ok(replies)
     }
 
+    /// Sends the content where there is one reply to it; gives that, a yes.
+    ///
+    /// # Errors
+    /// It was not sent to its end, or there is no yes.
+    pub fn content_for_all(&mut self, message: &Message, kind: BodyKind) -> Result<Reply, Trouble> {
+        match self.content(message, kind, 1)?.pop() {
+            Some(Ok(reply)) => expect_yes(reply),
+            Some(Err(why)) => Err(Trouble::Unknown(why)),
+            None => Err(Trouble::Unknown("no answer".to_owned())),
+        }
+    }
+
     fn data(&mut self, message: &Message) -> Result<(), Trouble> {
         let reply = self.link.command("DATA")?;
         if reply.code != 354 {
