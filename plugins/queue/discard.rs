@@ -20,6 +20,8 @@ impl Discard {
         Extensions {
             binary: true,
             utf8: true,
+            // it goes no further
+            requiretls: true,
             ..Extensions::default()
         }
     }

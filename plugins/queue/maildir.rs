@@ -48,6 +48,8 @@ impl Maildir {
     fn takes(&self) -> Extensions {
         Extensions {
             utf8: true,
+            // it goes no further
+            requiretls: true,
             ..Extensions::default()
         }
     }

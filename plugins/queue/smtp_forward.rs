@@ -99,6 +99,7 @@ impl SmtpForward {
     fn takes(&self) -> Extensions {
         Extensions {
             binary: self.binarymime,
+            requiretls: self.client.secure.knows_the_server(),
             ..Extensions::ALL
         }
     }

@@ -28,6 +28,8 @@ pub struct Extensions {
     pub binary: bool,
     /// SMTPUTF8: local parts and header fields that are not ASCII.
     pub utf8: bool,
+    /// REQUIRETLS: the message goes on over TLS alone, to servers that are known, or nowhere (RFC 8689).
+    pub requiretls: bool,
 }
 
 impl Extensions {
@@ -36,6 +38,7 @@ impl Extensions {
         dsn: true,
         binary: true,
         utf8: true,
+        requiretls: true,
     };
 
     /// What both have.
@@ -44,6 +47,7 @@ impl Extensions {
             dsn: self.dsn && other.dsn,
             binary: self.binary && other.binary,
             utf8: self.utf8 && other.utf8,
+            requiretls: self.requiretls && other.requiretls,
         }
     }
 }

@@ -135,10 +135,13 @@ impl Dialogue<'_> {
         for (key, value) in params.iter() {
             match (key, value.unwrap_or_default()) {
                 // RFC 8689 4.1; it is kept with the other parameters for those who hand the message on
-                ("requiretls", "") if self.s.tls.is_some() => {}
+                ("requiretls", "") if offered.requiretls => {}
                 ("requiretls", "") => {
-                    let words = "REQUIRETLS is only taken over TLS".to_owned();
-                    return Err((say(555, (5, 4), ""), words));
+                    let words = match self.s.tls {
+                        Some(_) => "REQUIRETLS cannot be kept here",
+                        None => "REQUIRETLS is only taken over TLS",
+                    };
+                    return Err((say(555, (5, 4), ""), words.to_owned()));
                 }
                 ("requiretls", _) => return Err((say(501, (5, 4), ""), "REQUIRETLS takes no value".to_owned())),
                 (other, _) if self.s.settings.strict_parameters && !MailOptions::reads(other, offered) => {

@@ -13,6 +13,7 @@ impl Dialogue<'_> {
             binary: !disabled.binary && !disabled.chunking && !disabled.eight_bit,
             // who offers it offers 8BITMIME, too (RFC 6531 3.1)
             utf8: !disabled.utf8 && !disabled.eight_bit,
+            requiretls: self.s.tls.is_some(),
         })
     }
 
@@ -35,7 +36,7 @@ impl Dialogue<'_> {
             (offered.utf8, "SMTPUTF8"),
             (offered.dsn, "DSN"),
             (!disabled.limits && !limits.is_empty(), &limits),
-            (self.s.tls.is_some(), "REQUIRETLS"),
+            (offered.requiretls, "REQUIRETLS"),
             (self.s.tls.is_none() && self.s.services().tls.is_some(), "STARTTLS"),
         ];
         let words = words.iter().filter(|(is, _)| *is).map(|(_, word)| *word);

@@ -8,7 +8,8 @@
 //! config NAME: line | line    a configuration file
 //! plugin LINE                 a plugin of the program, as in config/plugins
 //! test HOOK VERDICT words     a plugin for tests, see talk/cast.rs
-//! takes dsn binary utf8       the extensions that whoever queues can take
+//! takes dsn binary utf8 requiretls
+//!                             the extensions that whoever queues can take
 //! lmtp                        the client speaks LMTP; so do `hello`, `mail` ...
 //! bare                        without the plugins that accept and queue everything
 //! tls [1.2] [shown|verified]  the connection is encrypted, and so the client has a certificate
@@ -204,6 +205,7 @@ impl Script {
                         "dsn" => self.takes.dsn = true,
                         "binary" => self.takes.binary = true,
                         "utf8" => self.takes.utf8 = true,
+                        "requiretls" => self.takes.requiretls = true,
                         _ => return Err("dsn, binary, utf8".to_owned()),
                     }
                 }

@@ -125,6 +125,11 @@ impl Secure {
         })
     }
 
+    /// Whether a message goes to no server but those that have shown who they are; with DANE, to those that can.
+    pub fn knows_the_server(&self) -> bool {
+        matches!(self.mode, Mode::Verified | Mode::Fingerprint | Mode::Dane)
+    }
+
     /// TLS for a connection to a host, the one of this number; none if it is not wanted.
     pub fn wish(&self, s: &Session, number: usize, target: &Target, wait: Duration) -> Result<Option<Wish>, Trouble> {
         let Target::Tcp(host, port) = target else {
