@@ -2,7 +2,8 @@
 
 use super::answers::say;
 use super::command::{Command, Verb};
-use super::dialogue::{Dialogue, Flow, is_auth, is_done};
+use super::dialogue::{Dialogue, Flow, is_done};
+use super::dispatch::is_auth;
 use super::trace::PRODUCT;
 use crate::config::OutOfTurn;
 use crate::log::Level;

@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use super::answers::{Canned, answer, own_status, say};
 use super::bdat::Parts;
-use super::command::{Command, NotText, Verb};
-use super::commands;
+use super::dispatch::is_auth;
 use super::upstream::Upstream;
 use super::xclient::Claims;
 use crate::config::Rate;
@@ -15,9 +14,6 @@ use crate::mail::{Reply, Status};
 use crate::plugin::{Chain, Decision, Event, Hook};
 use crate::session::channel::LineEvent;
 use crate::session::{HelloKind, Session, Stage, Tally, Verdict};
-
-/// What stands in the log for what might be a password.
-const HIDDEN: &str = "<hidden credentials>";
 
 /// As many replies of 4xx as a patient client may get between two messages, which is those to as many recipients as RFC
 /// 5321 4.5.3.1.8 wants servers to take; more of them count as commands that bring no mail.
@@ -80,7 +76,7 @@ pub fn serve(session: Box<Session>, chain: &Chain, entry: Entry) {
 pub struct Dialogue<'a> {
     pub(super) chain: &'a Chain,
     pub(super) s: Box<Session>,
-    line: Vec<u8>,
+    pub(super) line: Vec<u8>,
     /// The message that comes by BDAT.
     pub(super) parts: Option<Box<Parts>>,
     /// The command that is answered had the parameter SMTPUTF8 of its own.
@@ -177,32 +173,33 @@ impl Dialogue<'_> {
             if flow != Flow::Continue {
                 return flow;
             }
-            if let Some(rate) = self.over_rate.take() {
-                return self.too_many_errors(rate);
-            }
-            if self.errors > limits.max_errors {
-                self.log(
-                    Level::Notice,
-                    format_args!("too many errors, limit max_errors {}", limits.max_errors),
-                );
-                self.say(say(421, (7, 0), "too many errors, closing connection"));
-                return Flow::Close;
-            }
-            if self.idle > limits.max_idle_commands {
-                let most = limits.max_idle_commands;
-                self.log(
-                    Level::Notice,
-                    format_args!("too many commands without a message, limit max_idle_commands {most}"),
-                );
-                self.say(say(
-                    421,
-                    (7, 0),
-                    "too many commands without a message, closing connection",
-                ));
-                return Flow::Close;
+            if let Some(flow) = self.past_limits() {
+                return flow;
             }
             self.s.channel.relieve();
         }
+    }
+
+    /// The good-bye to a client that has gone too far with what it may do without a message.
+    fn past_limits(&mut self) -> Option<Flow> {
+        if let Some(rate) = self.over_rate.take() {
+            return Some(self.too_many_errors(rate));
+        }
+        let limits = self.s.settings.limits;
+        let (what, limit, most) = if self.errors > limits.max_errors {
+            ("errors", "max_errors", limits.max_errors)
+        } else if self.idle > limits.max_idle_commands {
+            (
+                "commands without a message",
+                "max_idle_commands",
+                limits.max_idle_commands,
+            )
+        } else {
+            return None;
+        };
+        self.log(Level::Notice, format_args!("too many {what}, limit {limit} {most}"));
+        self.say_text(say(421, (7, 0), ""), format!("too many {what}, closing connection"));
+        Some(Flow::Close)
     }
 
     /// The client was silent for too long (catalogue 1.6).
@@ -222,63 +219,6 @@ impl Dialogue<'_> {
         }
         self.say(say(421, (3, 2), "service is shutting down, please try again later"));
         Flow::Lost
-    }
-
-    fn dispatch(&mut self) -> Flow {
-        let line = std::mem::take(&mut self.line);
-        self.s.original_string.clear();
-        self.s.original_string.push_str(&String::from_utf8_lossy(&line));
-        let flow = match Command::parse(&line) {
-            Ok(command) => {
-                self.log_command(&command);
-                commands::run(self, &command)
-            }
-            Err(why) => self.not_text(why),
-        };
-        if is_auth(&line) {
-            self.hides = self.s.login.user.is_none();
-        }
-        self.line = line;
-        flow
-    }
-
-    /// A line that is not UTF-8: a verb that is known has a bad argument, any other is one more that nobody knows.
-    fn not_text(&mut self, why: NotText) -> Flow {
-        let text = self.s.original_string.clone();
-        match Command::parse(text.as_bytes()) {
-            Ok(command) => {
-                self.log_command(&command);
-                match commands::is_known(&command) {
-                    // the size of what follows it cannot be read
-                    true if command.verb == Verb::Bdat => commands::run(self, &command),
-                    true => self.say_text(say(501, (5, 4), ""), why.to_string()),
-                    false => commands::run(self, &command),
-                }
-            }
-            Err(_) => self.say(say(500, (5, 2), "syntax error")),
-        }
-    }
-
-    fn log_command(&mut self, command: &Command<'_>) {
-        match commands::is_known(command) {
-            true => self.hides = false,
-            false if self.hides => HIDDEN.clone_into(&mut self.s.original_string),
-            false => {}
-        }
-        if !self.s.wants(Level::Info) {
-            return;
-        }
-        let mut words = self.s.original_string.split_ascii_whitespace();
-        let (verb, mechanism) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        if is_auth(self.s.original_string.as_bytes()) && words.next().is_some() {
-            self.log(
-                Level::Info,
-                // no more of the word, which may go on with what was meant to be an argument
-                format_args!("dispatching {} {mechanism} {HIDDEN}", verb.get(..4).unwrap_or_default()),
-            );
-        } else {
-            self.log(Level::Info, format_args!("dispatching {}", self.s.original_string));
-        }
     }
 
     /// Asks the plugins.
@@ -328,21 +268,18 @@ impl Dialogue<'_> {
         self.code = canned.code;
         self.s.count(match canned.code {
             ..400 => Tally::Positive,
-            400..500 => Tally::Soft,
-            500.. => Tally::Hard,
-        });
-        match canned.code {
-            ..400 => {}
             // what is put off is no fault of the client's, but it must end somewhere
             400..500 => {
                 self.deferred += 1;
                 self.idle += usize::from(self.deferred > MOST_DEFERRED);
+                Tally::Soft
             }
             500.. => {
                 self.errors += 1;
                 self.over_rate = self.count_error().or(self.over_rate);
+                Tally::Hard
             }
-        }
+        });
         let utf8 = self.utf8 || self.is_utf8();
         let reply = Reply::new(canned.code, status, text).utf8(utf8);
         if self.s.wants(Level::Info) {
@@ -398,13 +335,6 @@ impl Dialogue<'_> {
         self.chain.tell(&mut self.s, Event::PostConnection);
         self.s.notes.clear();
     }
-}
-
-/// Whether a line is an AUTH command, well-formed or not: it may be longer than others, and it holds credentials.
-pub(super) fn is_auth(line: &[u8]) -> bool {
-    line.trim_ascii_start()
-        .get(..4)
-        .is_some_and(|verb| verb.eq_ignore_ascii_case(b"AUTH"))
 }
 
 /// Whether a plugin has taken the answer upon itself.

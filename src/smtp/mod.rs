@@ -12,6 +12,7 @@ pub mod command;
 mod commands;
 mod data;
 mod dialogue;
+mod dispatch;
 mod envelope;
 mod intake;
 mod lmtp;
