@@ -14,7 +14,7 @@ mod reader;
 
 use super::spare::Spares;
 use super::spool::SpoolFile;
-pub use super::spool::{Spool, is_full};
+pub use super::spool::{Spool, is_full, sweep};
 pub use reader::BodyReader;
 
 /// How much is collected for one write to the spool file, and read from it at once, in bytes.

@@ -7,7 +7,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -67,7 +67,7 @@ impl Spool {
     pub(super) fn create(&self) -> io::Result<SpoolFile> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         static SWEPT: Once = Once::new();
-        SWEPT.call_once(|| self.sweep());
+        SWEPT.call_once(|| sweep(&self.dir, is_ours));
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
         loop {
             let counter = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -86,20 +86,20 @@ impl Spool {
             }
         }
     }
+}
 
-    /// Removes what processes that were killed have left behind, and nothing else that lies there. Failures do not
-    /// matter: another process will try.
-    fn sweep(&self) {
-        let now = SystemTime::now();
-        let is_stale = |entry: &fs::DirEntry| {
-            let meta = entry.metadata().ok().filter(fs::Metadata::is_file)?;
-            let age = now.duration_since(meta.modified().ok()?).ok()?;
-            Some(age > STALE && is_ours(entry.file_name().to_str()?))
-        };
-        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            if is_stale(&entry) == Some(true) {
-                let _ = fs::remove_file(entry.path());
-            }
+/// Removes from a folder what processes that were killed have left in it: files of such names that nobody has written
+/// to for 36 hours. Failures do not matter: another process will try.
+pub fn sweep(folder: &Path, is_ours: impl Fn(&str) -> bool) {
+    let now = SystemTime::now();
+    let is_stale = |entry: &fs::DirEntry| {
+        let meta = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+        let age = now.duration_since(meta.modified().ok()?).ok()?;
+        Some(age > STALE && is_ours(&entry.file_name().to_string_lossy()))
+    };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if is_stale(&entry) == Some(true) {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -144,7 +144,7 @@ mod tests {
         }
     }
 
-    fn mode(path: &std::path::Path) -> u32 {
+    fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o7777
     }
 
@@ -187,7 +187,6 @@ mod tests {
     #[test]
     fn what_was_left_long_ago_is_swept() {
         let top = tempfile::tempdir().unwrap();
-        let spool = spool(top.path().to_owned());
         let file = |name: &str, age: Duration| {
             let path = top.path().join(name);
             File::create(&path)
@@ -203,7 +202,8 @@ mod tests {
             file("1000:7", 2 * STALE),
             file("1000::0", 2 * STALE),
         ];
-        spool.sweep();
+        sweep(top.path(), is_ours);
+        sweep(&top.path().join("missing"), is_ours);
         assert!(!old.exists());
         assert!(kept.iter().all(|path| path.exists()));
     }

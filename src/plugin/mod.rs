@@ -61,7 +61,7 @@ pub use whole::OfFile;
 pub use crate::config::{Fault, Line, Lines, Map, host_name};
 pub use crate::log::{Harmless, Level, Record, Sink, Stderr};
 pub use crate::mail::PathLine;
-pub use crate::mail::body::is_full;
+pub use crate::mail::body::{is_full, sweep};
 pub use crate::mail::date::now as mail_date;
 pub use crate::mail::params::{PathVerb, strict_line};
 pub use crate::mail::{

@@ -15,10 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::place::Mode;
-use crate::plugin::{Message, host_name};
+use crate::plugin::{Message, host_name, sweep};
 
-/// The age at which a file in `tmp` belongs to nobody any more.
-const STALE: Duration = Duration::from_secs(36 * 3600);
 /// How long the handle of a directory is used before it is looked whether the path still leads there.
 const FRESH: Duration = Duration::from_secs(1);
 /// How many handles of directories are kept.
@@ -159,7 +157,7 @@ impl Store {
             other => other?,
         };
         if !open.contains_key(root) {
-            sweep(&root.join("tmp"));
+            sweep(&root.join("tmp"), |_| true);
         }
         if open.len() >= MOST_OPEN {
             open.clear();
@@ -261,20 +259,6 @@ fn make_dir(dir: &Path, mode: Mode) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-/// Removes what processes that were killed have left behind. Failures do not matter: another process will try.
-fn sweep(tmp: &Path) {
-    let stale = |entry: &fs::DirEntry| {
-        let meta = entry.metadata().ok()?;
-        let age = SystemTime::now().duration_since(meta.modified().ok()?).ok()?;
-        Some(meta.is_file() && age > STALE)
-    };
-    for entry in fs::read_dir(tmp).into_iter().flatten().flatten() {
-        if stale(&entry) == Some(true) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,21 +274,6 @@ mod tests {
         assert_eq!(names.next(now), "5.P7M6Q4294967295.a");
         assert_eq!(names.next(now), "5.P7M6Q0.a");
         assert!(!Names::new().host.contains(['/', ':']));
-    }
-
-    #[test]
-    fn old_files_in_tmp_are_swept() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = |name: &str, age: Duration| {
-            let path = dir.path().join(name);
-            let file = File::create(&path).unwrap();
-            file.set_modified(SystemTime::now() - age).unwrap();
-            path
-        };
-        let (old, young) = (file("old", STALE + FRESH), file("young", STALE / 2));
-        sweep(dir.path());
-        assert_eq!((old.exists(), young.exists()), (false, true));
-        sweep(&dir.path().join("missing"));
     }
 
     #[test]

@@ -150,6 +150,20 @@ fn a_maildir_that_vanishes_is_made_again() {
 }
 
 #[test]
+fn old_files_in_tmp_are_swept() {
+    let mut site = site("", &["a@x.example"]);
+    let tmp = site.dir.path().join("mail/tmp");
+    fs::create_dir_all(&tmp).unwrap();
+    for (name, hours) in [("old", 37), ("young", 35)] {
+        let file = fs::File::create(tmp.join(name)).unwrap();
+        let age = std::time::Duration::from_secs(hours * 3600);
+        file.set_modified(std::time::SystemTime::now() - age).unwrap();
+    }
+    site.t.ask(Event::Queue).ok();
+    assert_eq!((tmp.join("old").exists(), tmp.join("young").exists()), (false, true));
+}
+
+#[test]
 fn large_and_odd_messages_are_whole() {
     let mut site = site("", &["a@x.example"]);
     let large = format!("A: b\n\n{}\n", "x".repeat(300_000));
