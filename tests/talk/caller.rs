@@ -23,7 +23,7 @@ const SAYS: [&str; 22] = [
     "*",
     "AUTH XOAUTH2 dXNlcj14QGV4YW1wbGUuY29tAWF1dGg9QmVhcmVyIHQwa2VuAQE=",
     "*",
-    "AUTH EXTERNAL =",
+    "AUTH EXTERNAL eEBleGFtcGxlLmNvbQ==",
     "AUTH CRAM-MD5",
     "eEBleGFtcGxlLmNvbSAwMTIz",
     "AUTH LOGIN",

@@ -72,7 +72,7 @@ pub fn loaded(name: &str, hooks: Vec<Hook>, on_error: OnError, plugin: impl Plug
 }
 
 /// A list of hooks as the loader has it, kept once for all plugins that serve them.
-fn for_ever(hooks: Vec<Hook>) -> &'static [Hook] {
+pub fn for_ever(hooks: Vec<Hook>) -> &'static [Hook] {
     static LISTS: Mutex<Vec<&[Hook]>> = Mutex::new(Vec::new());
     let mut lists = LISTS.lock().unwrap_or_else(PoisonError::into_inner);
     match lists.iter().find(|list| **list == hooks) {

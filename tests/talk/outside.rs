@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use super::spoilt::Spoil;
+use super::spoilt::{SOUND, Spoil};
 
 /// What a plugin asks that is neither the session nor a setting.
 pub enum Outside {
-    /// Nothing: it decides by what it is told, or decides nothing.
-    Nothing,
+    /// Nothing: it decides by what it is told, or decides nothing. These are its arguments.
+    Nothing(&'static str),
     /// Its configuration files alone: `spoilt` breaks those of every plugin.
     Settings,
     /// These, broken in these ways.
@@ -19,6 +19,7 @@ pub enum Outside {
 use Outside::{Broken, Nothing, Settings};
 
 /// Something outside that is broken.
+#[derive(Clone, Copy)]
 pub struct Break {
     /// In which way.
     pub how: &'static str,
@@ -59,6 +60,20 @@ pub enum Never {
     Queued,
     LoggedIn,
     Recipient,
+}
+
+impl Outside {
+    /// What the plugin can be loaded with.
+    pub fn set_up(&self) -> Break {
+        match self {
+            Nothing(arguments) => broken("", arguments, Never::Queued),
+            Settings => broken("", "", Never::Queued).config(&SOUND),
+            Broken(breaks) => *breaks
+                .iter()
+                .find(|one| !matches!(one.never, Never::Loaded))
+                .expect("one that can be loaded"),
+        }
+    }
 }
 
 const fn broken(how: &'static str, arguments: &'static str, never: Never) -> Break {
@@ -271,25 +286,25 @@ pub static OUTSIDE: &[(&str, Outside)] = &[
             broken("closes", VPOPMAILD, Never::LoggedIn).server(Server::Closes),
         ]),
     ),
-    ("auth/authdeny", Nothing),
+    ("auth/authdeny", Nothing("")),
     ("badmailfrom", Settings),
     ("badmailfromto", Settings),
     ("badrcptto", Settings),
-    ("connection_time", Nothing),
-    ("count_unrecognized_commands", Nothing),
-    ("dont_require_anglebrackets", Nothing),
-    ("earlytalker", Nothing),
-    ("help", Nothing),
+    ("connection_time", Nothing("")),
+    ("count_unrecognized_commands", Nothing("100")),
+    ("dont_require_anglebrackets", Nothing("")),
+    ("earlytalker", Nothing("reject 0")),
+    ("help", Nothing("")),
     ("hosts_allow", Settings),
-    ("logging/devnull", Nothing),
+    ("logging/devnull", Nothing("")),
     // where the log goes to: tests/crash/logs.rs
-    ("logging/file", Nothing),
-    ("logging/warn", Nothing),
-    ("loop", Nothing),
-    ("naughty", Nothing),
-    ("noop_counter", Nothing),
-    ("parse_addr_withhelo", Nothing),
-    ("queue/discard", Nothing),
+    ("logging/file", Nothing("DIR/log")),
+    ("logging/warn", Nothing("")),
+    ("loop", Nothing("")),
+    ("naughty", Nothing("")),
+    ("noop_counter", Nothing("")),
+    ("parse_addr_withhelo", Nothing("")),
+    ("queue/discard", Nothing("")),
     (
         "queue/lmtp",
         Broken(&[
@@ -333,8 +348,8 @@ pub static OUTSIDE: &[(&str, Outside)] = &[
             broken("closes", FORWARD, Never::Queued).server(Server::Closes),
         ]),
     ),
-    ("quit_fortune", Nothing),
-    ("random_error", Nothing),
+    ("quit_fortune", Nothing("")),
+    ("random_error", Nothing("-1")),
     // what the file said before holds: x is not in it
     (
         "rcpt_map",
@@ -375,11 +390,11 @@ pub static OUTSIDE: &[(&str, Outside)] = &[
     ("rcpt_regexp", Settings),
     ("relay", Settings),
     // what a proxy tells before the session: properties, tests/crash/holders.rs
-    ("stunnel", Nothing),
+    ("stunnel", Nothing("")),
     // besides handshakes: tests/tls
     ("tls", Settings),
     // folders of users, of which nobody asks yet: tests beside the plugin
-    ("user_config", Nothing),
+    ("user_config", Nothing("DIR/%a")),
 ];
 
 const DSN: &[(&str, &str)] = &[

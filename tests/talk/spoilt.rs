@@ -17,8 +17,8 @@ use super::caller::{Seen, talk};
 use super::cast;
 
 /// What the files say while they are sound: nothing that keeps this client or its message out.
-const SOUND: [(&str, &str); 21] = [
-    ("auth_clientcerts", "nobody.example y@example.com"),
+pub const SOUND: [(&str, &str); 21] = [
+    ("auth_clientcerts", "client.example.net x@example.com"),
     ("badmailfrom", "bad@x.example"),
     ("badmailfrom_patterns", "^bad@"),
     ("badmailfromto", "bad@x.example y@example.com"),
