@@ -92,7 +92,7 @@ impl Door {
 /// Prints faults as they are meant to be read; true if one of them is an error.
 fn print(faults: &[Fault]) -> bool {
     for fault in faults {
-        eprintln!("{fault}");
+        prefork::tell(fault);
     }
     faults.iter().any(Fault::is_error)
 }
@@ -100,7 +100,8 @@ fn print(faults: &[Fault]) -> bool {
 /// Says why the daemon does not start.
 fn complain(why: &str) {
     let mark = Mark::of(Level::Error);
-    why.trim_end().lines().for_each(|line| eprintln!("{mark}{line}"));
+    let lines = why.trim_end().lines();
+    lines.for_each(|line| prefork::tell(format_args!("{mark}{line}")));
 }
 
 /// Runs a daemon until it is told to end.

@@ -221,7 +221,8 @@ impl Stderr {
                 Ok(false)
             })
             .build()
-            .fuse();
+            // a full disk or a reader that has died costs the line, and not the mail
+            .ignore_res();
         Stderr {
             logger: slog::Logger::root(format, slog::o!()),
             journal: journal_reads(),

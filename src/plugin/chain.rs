@@ -4,6 +4,7 @@
 //! ends a session and never passes silently: its argument `on_error` decides.
 
 use std::borrow::Cow;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -349,7 +350,7 @@ impl Loaded {
         let answer = catch_unwind(AssertUnwindSafe(|| self.plugin.aside(aside)));
         let answer = answer.unwrap_or_else(|panic| Err(Failure::new(panic_words(&*panic))));
         answer.map_err(|failure| {
-            eprintln!("FATAL PLUGIN ERROR [{}]: {failure}", self.log_name);
+            let _ = writeln!(io::stderr(), "FATAL PLUGIN ERROR [{}]: {failure}", self.log_name);
             Fault::error(format!("{}: {failure}", self.log_name))
         })
     }

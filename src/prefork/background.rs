@@ -1,6 +1,7 @@
 //! What a daemon does about itself: going to the background, its name, its priority, its descriptors.
 
 use std::ffi::CStr;
+use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::{self, PipeWriter, Read, Write, pipe};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -84,6 +85,12 @@ pub(super) fn renice(steps: i32) -> Option<i32> {
     let allowed = getrlimit(Resource::RLIMIT_NICE).is_ok_and(|(soft, _)| soft >= ceiling)
         || setrlimit(Resource::RLIMIT_NICE, ceiling, ceiling).is_ok();
     (steps != 0 && allowed && sys::set_niceness(before + steps).is_ok()).then_some(before)
+}
+
+/// Writes a line to stderr, if it can be written: mail is received even where the disk of the log is full, or its reader
+/// has died.
+pub fn tell(line: impl Display) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Names this process, as `ps -o comm` and `top` show it.

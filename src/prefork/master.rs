@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use socket2::Socket;
 
-use super::background::Launch;
+use super::background::{Launch, tell};
 use super::board::Order;
 use super::companion::{self, Companion};
 use super::control::{self, Control};
@@ -55,7 +55,7 @@ pub fn run(mut plan: Plan, load: Load<'_>, log: Log<'_>) -> u8 {
         Ok(Prepared::Launcher(code)) => return code,
         Ok(Prepared::Master(start)) => start,
         Err(trouble) => {
-            eprintln!("{}", trouble.words.trim_end());
+            tell(trouble.words.trim_end());
             if let Some(heritage) = heritage {
                 heritage.decline(&trouble.words);
             }
@@ -65,7 +65,7 @@ pub fn run(mut plan: Plan, load: Load<'_>, log: Log<'_>) -> u8 {
     match Master::new(*start) {
         Ok(master) => master.live(load, log),
         Err(e) => {
-            eprintln!("cannot start: {e}");
+            tell(format_args!("cannot start: {e}"));
             71
         }
     }
@@ -218,7 +218,7 @@ impl Master {
 
     /// Says that workers wait for connections, and goes to the background if wanted.
     fn announce(&mut self, log: Log<'_>) {
-        eprintln!("ready");
+        tell("ready");
         self.notifier.ready(&status(&self.crew));
         if let Some(Err(e)) = self.launch.take().map(Launch::ready) {
             log(Level::Error, &format!("cannot detach from the terminal: {e}"));

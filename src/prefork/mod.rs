@@ -56,7 +56,7 @@ use std::time::Duration;
 
 pub use socket2::Socket;
 
-pub use background::keep_stderr_from_client;
+pub use background::{keep_stderr_from_client, tell};
 use bounds::Bounds;
 pub use canary::{Outcome, Score, Trial, workers};
 pub use confine::{Confinement, Programs};

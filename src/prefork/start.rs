@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use socket2::Socket;
 
-use super::background::{self, Detached, Launch, allow_descriptors, detach};
+use super::background::{self, Detached, Launch, allow_descriptors, detach, tell};
 use super::board::Board;
 use super::control::Door;
 use super::heritage::Heritage;
@@ -189,7 +189,7 @@ fn claim(plan: &Plan, heritage: Option<&mut Heritage>) -> Result<Option<PidFile>
 
 fn announce(listeners: &[Socket], log: Log<'_>) {
     for listener in listeners {
-        eprintln!("listening on {}", name(listener));
+        tell(format_args!("listening on {}", name(listener)));
         log(Level::Info, &format!("Listening on {}", shown(listener)));
     }
 }
@@ -218,7 +218,7 @@ pub(super) fn open_door(plan: &Plan, service: &dyn Service, log: Log<'_>) -> Opt
 fn bind_show(address: SocketAddr, left: Option<TcpListener>) -> Result<TcpListener, String> {
     let told = |e| format!("cannot listen on {address}: {e}");
     let listener = left.map_or_else(|| TcpListener::bind(address), Ok).map_err(told)?;
-    eprintln!("status on {}", listener.local_addr().map_err(told)?);
+    tell(format_args!("status on {}", listener.local_addr().map_err(told)?));
     Ok(listener)
 }
 

@@ -11,6 +11,7 @@ mod ending;
 mod harness;
 mod limits;
 mod lmtp;
+mod mute;
 mod pool;
 mod process;
 mod queue;
