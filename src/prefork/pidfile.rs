@@ -1,11 +1,12 @@
 //! The file that holds the master's process id, and keeps a second master out.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::libc::{ELOOP, O_NOFOLLOW};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
@@ -24,15 +25,23 @@ impl PidFile {
         let path = std::path::absolute(path).map_err(fault)?;
         loop {
             let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o644);
-            let mut file = options.open(&path).map_err(fault)?;
+            options.read(true).write(true).create(true).truncate(false);
+            // Root follows no link that the user who serves may have put there. And whoever can read a file can lock it,
+            // and so keep the next master out.
+            options.mode(0o600).custom_flags(O_NOFOLLOW);
+            let mut file = options.open(&path).map_err(|e| match e.raw_os_error() {
+                Some(ELOOP) => format!("pid file {}: it is a symbolic link", path.display()),
+                _ => fault(e),
+            })?;
             if file.try_lock().is_err() {
                 return Err(format!("pid file {}: another master runs", path.display()));
             }
             // The one who held it before us may have removed it between our opening and locking.
             let ours = file.metadata().map_err(fault)?.ino();
-            if path.metadata().is_ok_and(|now| now.ino() == ours) {
+            if path.symlink_metadata().is_ok_and(|now| now.ino() == ours) {
                 refuse_beside_a_live_one(&mut file, &path)?;
+                // one that was left may be open to all; if it is not ours, its owner has to see to that
+                let _ = file.set_permissions(Permissions::from_mode(0o600));
                 return Ok(Self { file, path });
             }
         }
@@ -42,7 +51,7 @@ impl PidFile {
     pub(super) fn inherit(file: File, path: &Path) -> Option<Self> {
         let path = std::path::absolute(path).ok()?;
         let ours = file.metadata().ok()?.ino();
-        let same = path.metadata().is_ok_and(|now| now.ino() == ours);
+        let same = path.symlink_metadata().is_ok_and(|now| now.ino() == ours);
         same.then_some(Self { file, path })
     }
 
@@ -112,6 +121,34 @@ mod tests {
         std::fs::rename(&path, place.path().join("other")).unwrap();
         std::fs::write(&path, "").unwrap();
         assert!(PidFile::inherit(second.file().try_clone().unwrap(), &path).is_none());
+    }
+
+    #[test]
+    fn nobody_else_may_open_it_and_so_hold_the_lock() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("pid");
+        for left in [None, Some(0o644)] {
+            if let Some(mode) = left {
+                std::fs::write(&path, "").unwrap();
+                std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            }
+            let file = PidFile::claim(&path).unwrap();
+            assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+            file.remove();
+        }
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, other) = (place.path().join("pid"), place.path().join("other"));
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        assert!(PidFile::claim(&path).unwrap_err().contains("symbolic link"));
+        assert!(!other.exists());
+        std::fs::write(&other, "text").unwrap();
+        assert!(PidFile::claim(&path).is_err());
+        assert!(PidFile::inherit(File::open(&other).unwrap(), &path).is_none());
+        assert!(PidFile::claim(place.path()).is_err());
     }
 
     #[test]

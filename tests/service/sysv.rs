@@ -1,5 +1,6 @@
 //! The script for System V init: every action, and the exit codes of the LSB.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
 use nix::sys::signal::{Signal, kill};
@@ -14,13 +15,19 @@ struct Script {
 }
 
 impl Script {
-    fn run(&self, action: &str) -> Output {
-        let mut command = Command::new(project().join("bin/service/qpsmtpd.init"));
-        command.arg(action).env("DIR", self.place.path());
+    fn command(&self, action: &str) -> Command {
+        // not by its path: another user may not come so far
+        let mut command = Command::new("/bin/sh");
         command
-            .env("PIDFILE", self.place.path().join("pid"))
-            .output()
-            .expect("run")
+            .arg("-c")
+            .arg(std::fs::read_to_string(project().join("bin/service/qpsmtpd.init")).expect("the script"));
+        command.args(["qpsmtpd.init", action]).env("DIR", self.place.path());
+        command.env("PIDFILE", self.place.path().join("pid")).current_dir("/");
+        command
+    }
+
+    fn run(&self, action: &str) -> Output {
+        self.command(action).output().expect("run")
     }
 
     /// The exit code of an action, and what it has said.
@@ -87,6 +94,9 @@ fn every_action_and_every_exit_code() {
     assert_eq!(client(address(&said)).message("under init"), 250);
     script.expect(0, "status");
     assert!(script.expect(0, "start").contains("is running"));
+    // whoever could read the pid file could lock it
+    let stranger = script.command("status").uid(65534).gid(65534).output().expect("run");
+    assert_eq!(stranger.status.code(), Some(4), "unknown to others: {stranger:?}");
     let master = script.master();
 
     script.expect(0, "reload");
