@@ -1,8 +1,10 @@
 //! The folders a configuration is looked for in (catalogue 2.1).
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::fault::Fault;
+use super::lines::Place;
 
 /// The folders in their order, and what is wrong with those that somebody named.
 ///
@@ -15,10 +17,10 @@ pub(super) fn folders(
 ) -> (Vec<PathBuf>, Vec<Fault>) {
     let variable = |name| variable(name).filter(|value| !value.as_os_str().is_empty());
     let mut faults = Vec::new();
-    let mut named = |dir: &Path, by: &str, fault: fn(String) -> Fault| {
-        if !dir.is_dir() {
-            faults.push(fault(format!("{}: no such folder ({by})", dir.display())));
-        }
+    let mut named = |dir: &Path, by: &str, fault: fn(String) -> Fault| match shut(dir) {
+        Some(shut) => faults.push(shut),
+        None if !dir.is_dir() => faults.push(fault(format!("{}: no such folder ({by})", dir.display()))),
+        None => {}
     };
     let mut dirs = Vec::new();
     if let Some(dir) = variable("QPSMTPD_CONFIG") {
@@ -30,7 +32,10 @@ pub(super) fn folders(
             named(dir, "--config", Fault::error);
             dirs.push(dir.to_owned());
         }
-        None if own.is_dir() => dirs.push(own.to_owned()),
+        None if own.is_dir() || shut(own).is_some() => {
+            faults.extend(shut(own));
+            dirs.push(own.to_owned());
+        }
         None => {
             let program = variable("PROCESS").or(program);
             dirs.extend(program.as_deref().and_then(Path::parent).map(|dir| dir.join("config")));
@@ -38,6 +43,13 @@ pub(super) fn folders(
     }
     dirs.push(variable("QMAIL").unwrap_or_else(|| "/var/qmail".into()).join("control"));
     (dirs, faults)
+}
+
+/// The fault of a folder that may not be searched: nobody knows what it says, so that it does not count as empty.
+fn shut(dir: &Path) -> Option<Fault> {
+    let error = dir.join(".").metadata().err()?;
+    let denied = error.kind() == ErrorKind::PermissionDenied;
+    denied.then(|| Fault::error(format!("cannot look into this folder: {error}")).at(Place::of_file(dir)))
 }
 
 #[cfg(test)]

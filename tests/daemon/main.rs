@@ -16,6 +16,7 @@ mod pool;
 mod process;
 mod queue;
 mod reload;
+mod shut;
 mod single;
 mod soak;
 mod start;
