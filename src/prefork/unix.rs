@@ -1,13 +1,14 @@
 //! Unix sockets to listen on: made in the place of what is left of former ones, handed to those who may use them, and
 //! removed at the end. And who it is that has connected.
 
-use std::fs::{self, Permissions, set_permissions};
+use std::fs::{self, File, OpenOptions, Permissions, set_permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nix::libc::SOMAXCONN;
+use nix::libc::{O_NOFOLLOW, O_PATH, SOMAXCONN};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Group, Uid, User, chown};
@@ -108,10 +109,24 @@ pub(super) fn hand_over(place: &Listen, rights: &SocketRights, server: Option<&A
         name => Some(gid_of(name)?),
     };
     let told = |e: io::Error| format!("cannot hand over the socket {}: {e}", path.display());
+    let socket = hold(path).map_err(told)?;
+    // another name of what is held, whatever has become of the path
+    let held = format!("/proc/self/fd/{}", socket.as_raw_fd());
     if uid.is_some() || gid.is_some() {
-        chown(path, uid, gid).map_err(|e| told(e.into()))?;
+        chown(held.as_str(), uid, gid).map_err(|e| told(e.into()))?;
     }
-    set_permissions(path, Permissions::from_mode(rights.mode)).map_err(told)
+    set_permissions(held, Permissions::from_mode(rights.mode)).map_err(told)
+}
+
+/// Holds on to a socket in the file system: where the folder belongs to the user who serves, that one may put a link to
+/// anything in its place, which root must not give away.
+fn hold(path: &Path) -> io::Result<File> {
+    let flags = O_PATH | O_NOFOLLOW;
+    let held = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    match held.metadata()?.file_type().is_socket() {
+        true => Ok(held),
+        false => Err(io::Error::other("something else is there by now")),
+    }
 }
 
 fn uid_of(name: &str) -> Result<Uid, String> {
@@ -143,6 +158,7 @@ pub(super) fn remove(place: &Listen, log: Log<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_socket_takes_the_place_of_one_that_is_dead_and_of_nothing_else() {
@@ -189,6 +205,26 @@ mod tests {
                     .unwrap_err()
                     .contains(fault)
             );
+        }
+    }
+
+    #[test]
+    fn nothing_is_handed_over_that_another_has_put_in_its_place() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, other) = (place.path().join("lmtp"), place.path().join("other"));
+        let _socket = bind(&path).unwrap();
+        fs::write(&other, "").unwrap();
+        set_permissions(&other, Permissions::from_mode(0o600)).unwrap();
+        fs::remove_file(&path).unwrap();
+        let listen = Listen::File(path.clone());
+        for put in [symlink::<&Path, &Path>, |file: &Path, at: &Path| {
+            fs::hard_link(file, at)
+        }] {
+            put(&other, &path).unwrap();
+            let why = hand_over(&listen, &SocketRights::default(), None).unwrap_err();
+            assert!(why.contains("cannot hand over the socket"), "{why}");
+            assert_eq!(fs::metadata(&other).unwrap().permissions().mode() & 0o777, 0o600);
+            fs::remove_file(&path).unwrap();
         }
     }
 }
