@@ -112,10 +112,12 @@ pub(super) fn hand_over(place: &Listen, rights: &SocketRights, server: Option<&A
     let socket = hold(path).map_err(told)?;
     // another name of what is held, whatever has become of the path
     let held = format!("/proc/self/fd/{}", socket.as_raw_fd());
-    if uid.is_some() || gid.is_some() {
-        chown(held.as_str(), uid, gid).map_err(|e| told(e.into()))?;
+    // as long as it is ours: root may lack the right to do it to the files of others
+    set_permissions(&held, Permissions::from_mode(rights.mode)).map_err(told)?;
+    match (uid, gid) {
+        (None, None) => Ok(()),
+        (uid, gid) => chown(held.as_str(), uid, gid).map_err(|e| told(e.into())),
     }
-    set_permissions(held, Permissions::from_mode(rights.mode)).map_err(told)
 }
 
 /// Holds on to a socket in the file system: where the folder belongs to the user who serves, that one may put a link to

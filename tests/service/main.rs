@@ -13,6 +13,7 @@ mod notify;
 mod place;
 mod readme;
 mod registry;
+mod rights;
 mod supervised;
 mod systemd;
 mod sysv;
