@@ -14,7 +14,7 @@ use super::board::Board;
 use super::control::Door;
 use super::heritage::Heritage;
 use super::keepsake::Keepsake;
-use super::listen::{bind_all, name, shown};
+use super::listen::{Listen, bind_all, name, shown};
 use super::pidfile::PidFile;
 use super::user::{Account, become_user, choose, own_directory, present};
 use super::{Level, Load, Log, Plan, Purpose, Service, sys, title, unix};
@@ -83,14 +83,18 @@ pub(super) fn prepare(
     let mut listeners = std::mem::take(&mut plan.inherited);
     let inherited = listeners.len();
     let bound = heritage.as_mut().map(|heritage| std::mem::take(&mut heritage.bound));
-    listeners.extend(bind_all(&plan.listeners, bound.unwrap_or_default()).map_err(trouble(EX_OSERR))?);
+    let bound = bound.unwrap_or_default();
+    // what a former master has bound, it has also handed over
+    let is_fresh = |place: &&Listen| !bound.iter().any(|(left, _)| left == *place);
+    let fresh: Vec<Listen> = plan.listeners.iter().filter(is_fresh).cloned().collect();
+    listeners.extend(bind_all(&plan.listeners, bound).map_err(trouble(EX_OSERR))?);
     let mut pid_file = claim(&plan, heritage.as_mut()).map_err(trouble(EX_CANTCREAT))?;
     announce(&listeners, log);
     let left = heritage.as_mut().and_then(|heritage| heritage.show.take());
     let show = plan.show.map(|address| bind_show(address, left));
     let show = show.transpose().map_err(trouble(EX_OSERR))?;
     let account = choose(plan.user.as_deref(), log).map_err(trouble(EX_NOUSER))?;
-    for place in &plan.listeners {
+    for place in &fresh {
         unix::hand_over(place, &plan.socket, account.as_ref()).map_err(trouble(EX_CANTCREAT))?;
     }
     for directory in &plan.owned_directories {

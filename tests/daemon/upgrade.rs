@@ -1,12 +1,12 @@
 //! SIGUSR2: another program takes the daemon's place and no client notices; one that fails does not.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
 
 use crate::harness::{Client, Daemon, Site};
 use crate::process::eventually;
@@ -357,4 +357,20 @@ fn qpsmtpctl_waits_for_the_new_master_and_speaks_to_it() {
     line.0.wait_for("all workers are gone");
     let (code, _, why) = ask("status");
     assert_eq!(code, Some(0), "{why}");
+}
+
+#[test]
+fn a_socket_that_belongs_to_another_user_is_handed_on() {
+    if !Uid::effective().is_root() {
+        return eprintln!("SKIPPED: not root");
+    }
+    let place = Site::empty();
+    let path = place.path().join("lmtp");
+    let socket = format!("unix:{}", path.display());
+    let line = Line::start(&["--listen-address", &socket, "--socket-owner", "daemon"]);
+    let owner = std::fs::metadata(&path).expect("the socket").uid();
+    assert_ne!(owner, 0);
+    line.upgrade();
+    assert_eq!(Client::connect_unix(&path).reply().0, 220);
+    assert_eq!(std::fs::metadata(&path).expect("the socket").uid(), owner);
 }
