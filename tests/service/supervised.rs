@@ -216,3 +216,45 @@ fn logs_are_kept_by_whatever_is_there() {
         assert!(log.starts_with('@') && log.ends_with(" 1 a line\n"), "{logger}: {log}");
     }
 }
+
+/// The folder of the log belongs to a user who may put a link there; root does not follow it.
+#[test]
+fn root_writes_nothing_in_the_folder_of_the_log() {
+    let Some(setpriv) = need("setpriv") else { return };
+    if !nix::unistd::Uid::effective().is_root() {
+        return eprintln!("SKIPPED: not root");
+    }
+    let place = Place::new("qpsmtpd");
+    let tools = place.site.path().join("tools");
+    std::fs::create_dir(&tools).expect("a folder");
+    let become_nobody = format!(
+        "shift 2; exec {} --reuid 65534 --clear-groups \"$@\"",
+        setpriv.command().get_program().display()
+    );
+    // id: the user is there; svlogd: takes its lines; chpst -u smtpd: becomes somebody else
+    for (tool, does) in [("id", "echo 0"), ("svlogd", "cat"), ("chpst", &become_nobody)] {
+        let file = tools.join(tool);
+        std::fs::write(&file, format!("#!/bin/sh\n{does}\n")).expect("write");
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&file, all).expect("permissions");
+    }
+    for tool in ["sh", "dirname", "cat"] {
+        let found = need(tool).expect(tool).command().get_program().to_owned();
+        std::os::unix::fs::symlink(found, tools.join(tool)).expect("link");
+    }
+    let main = place.path().join("log/main");
+    let outside = place.path().join("outside");
+    std::fs::create_dir(&main).expect("a folder");
+    std::os::unix::fs::chown(&main, Some(65534), None).expect("chown");
+    let run = || {
+        let mut command = Command::new(place.path().join("log/run"));
+        output_of(command.env("PATH", &tools).stdin(Stdio::null()))
+    };
+    run();
+    let config = main.join("config");
+    assert_eq!(std::fs::read_to_string(&config).expect("config"), "s10000000\nn20\n");
+    std::fs::remove_file(&config).expect("remove");
+    std::os::unix::fs::symlink(&outside, &config).expect("link");
+    run();
+    assert!(!outside.exists());
+}
