@@ -1,7 +1,7 @@
 //! Whom to serve as: the choice of the user, the directories it needs, and the way down from root.
 
 use std::ffi::CString;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -129,8 +129,8 @@ pub(super) fn present() -> (String, String) {
 
 /// Makes the directory and what is missing above it, 0700, as the property of `owner` (`None`: ours).
 ///
-/// A directory that exists is left as it is, except that an empty one of root's is given to the owner:
-/// a start as root may have left it. What belongs to somebody else is only warned of.
+/// A directory that exists is left as it is, except that an empty one of root's is given to the owner, if no link of
+/// somebody else leads there: a start as root may have left it. What belongs to somebody else is only warned of.
 pub(super) fn own_directory(path: &Path, owner: Option<&Account>, log: Log<'_>) -> Result<(), String> {
     let fault = |e: std::io::Error| format!("cannot make the directory {}: {e}", path.display());
     let fresh = match path.metadata() {
@@ -145,8 +145,10 @@ pub(super) fn own_directory(path: &Path, owner: Option<&Account>, log: Log<'_>) 
         }
     };
     let Some(owner) = owner else { return Ok(()) };
-    // By descriptor and without following a link, since the directory above may be another's.
-    let flags = libc::O_DIRECTORY | if fresh { libc::O_NOFOLLOW } else { 0 };
+    // By descriptor and without following a link that was not there before, since the directory above may be another's.
+    let link = path.symlink_metadata().ok().filter(Metadata::is_symlink);
+    let follow = link.is_some() && !fresh;
+    let flags = libc::O_DIRECTORY | if follow { 0 } else { libc::O_NOFOLLOW };
     let directory: File = OpenOptions::new()
         .read(true)
         .custom_flags(flags)
@@ -157,7 +159,8 @@ pub(super) fn own_directory(path: &Path, owner: Option<&Account>, log: Log<'_>) 
         return Ok(());
     }
     let empty = || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    if fresh || (found == 0 && empty()) {
+    let way_is_ours = link.is_none_or(|link| link.uid() == 0);
+    if fresh || (way_is_ours && found == 0 && empty()) {
         return fchown(&directory, Some(owner.uid), Some(owner.gid))
             .map_err(|e| format!("cannot give {} to {}: {e}", path.display(), owner.name));
     }
@@ -169,6 +172,7 @@ pub(super) fn own_directory(path: &Path, owner: Option<&Account>, log: Log<'_>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::{lchown, symlink};
     use std::sync::Mutex;
 
     #[test]
@@ -204,6 +208,19 @@ mod tests {
         own_directory(&place.path().join("empty"), Some(&account), &log).unwrap();
         assert_eq!((owner("new"), owner("empty")), (12345, 12345));
         assert_eq!(said.lock().unwrap().as_str(), "");
+
+        // the link of somebody else leads where that one wants
+        let link = |name: &str, owner| {
+            std::fs::create_dir(place.path().join(format!("behind_{name}"))).unwrap();
+            symlink(format!("behind_{name}"), place.path().join(name)).unwrap();
+            lchown(place.path().join(name), Some(owner), None).unwrap();
+            own_directory(&place.path().join(name), Some(&account), &log).unwrap();
+        };
+        link("of_root", 0);
+        assert_eq!(said.lock().unwrap().as_str(), "");
+        link("of_another", 12345);
+        assert_eq!((owner("behind_of_root"), owner("behind_of_another")), (12345, 0));
+        assert!(std::mem::take(&mut *said.lock().unwrap()).contains("does not belong"));
 
         std::fs::create_dir_all(place.path().join("full/of")).unwrap();
         own_directory(&place.path().join("full"), Some(&account), &log).unwrap();
