@@ -155,7 +155,7 @@ pub struct Prefork {
     )]
     renice_parent: i32,
 
-    /// File to keep the master's process id in
+    /// File to keep the master's process id in; its owner alone can read it
     #[arg(long, value_name = "FILE", help_heading = "Processes")]
     pid_file: Option<PathBuf>,
 

@@ -35,7 +35,7 @@ pub struct Forkserver {
     #[arg(short, long, value_name = "USER", help_heading = "Processes")]
     user: Option<String>,
 
-    /// File to keep the master's process id in
+    /// File to keep the master's process id in; its owner alone can read it
     #[arg(long, value_name = "FILE", help_heading = "Processes")]
     pid_file: Option<PathBuf>,
 
