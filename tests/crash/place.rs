@@ -55,6 +55,8 @@ pub struct Place {
     // Ended before the directory goes.
     daemon: Process,
     address: SocketAddr,
+    // Unmounted when they have ended, else the directory cannot be removed.
+    disk: Disk,
     site: Site,
     /// The server behind this one, if the scene has one.
     pub next: Option<Next>,
@@ -63,6 +65,34 @@ pub struct Place {
     tls: Option<Arc<ClientConfig>>,
     /// The worker that has read all that is read but once.
     warm: Option<Pid>,
+}
+
+/// A small disk, mounted here until this is dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(path: PathBuf) -> Disk {
+        fs::create_dir(&path).expect("disk");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&path);
+        succeed(&mut mount);
+        let disk = Disk(path);
+        fs::set_permissions(&disk.0, PermissionsExt::from_mode(0o777)).expect("mode");
+        disk
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // lazily: a program that was killed may not be gone yet
+        let status = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        let unmounted = status.is_ok_and(|status| status.success());
+        assert!(
+            unmounted || std::thread::panicking(),
+            "{} stays mounted",
+            self.0.display()
+        );
+    }
 }
 
 impl Place {
@@ -76,12 +106,7 @@ impl Place {
         site.config("spool_dir", "./disk/spool\n")
             .config("size_threshold", &format!("{}\n", scene.threshold))
             .config("loglevel", "4\n");
-        let disk = site.path().join("disk");
-        fs::create_dir(&disk).expect("disk");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&disk);
-        succeed(&mut mount);
-        fs::set_permissions(&disk, PermissionsExt::from_mode(0o777)).expect("mode");
+        let disk = Disk::mount(site.path().join("disk"));
         if scene.queue == Queue::Qmail {
             program(&site, scene);
         }
@@ -90,6 +115,7 @@ impl Place {
         Place {
             daemon,
             address,
+            disk,
             site,
             next,
             scene,
@@ -99,8 +125,8 @@ impl Place {
     }
 
     /// The folder of spool and maildir.
-    pub fn disk(&self) -> PathBuf {
-        self.site.path().join("disk")
+    pub fn disk(&self) -> &Path {
+        &self.disk.0
     }
 
     /// The directory of the site.
