@@ -157,7 +157,7 @@ fn if_the_new_one_fails_the_old_one_serves_on() {
     line.0.site.config("plugins", "rcpt_ok\nqueue/maildir ./Maildir\n");
     release(&place, Path::new("/bin/false"));
     fails("the new program ended before it served");
-    release(&place, Path::new("/nowhere/qpsmtpd-prefork"));
+    release(&place, &place.join("nowhere/qpsmtpd-prefork"));
     fails("/release: No such file");
     release(&place, Path::new(env!("CARGO_BIN_EXE_qpsmtpd-prefork")));
     assert_ne!(line.upgrade(), old);
