@@ -11,6 +11,7 @@ mod holders;
 mod logs;
 mod matrix;
 mod next;
+mod order;
 mod place;
 mod rights;
 mod scene;

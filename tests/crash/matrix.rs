@@ -286,30 +286,3 @@ walks! {
     over_lmtp: LMTP,
     all_of_it_together: TOGETHER
 }
-
-/// What kill -9 cannot show, because the kernel lives on: the order in which things reach the disk.
-#[test]
-fn the_answer_comes_after_the_disk() {
-    if !inside("matrix::the_answer_comes_after_the_disk") {
-        return;
-    }
-    let mut place = Place::new(&scene::PLAIN);
-    let out = place.path().join("trace");
-    let (points, text) = reference(&mut place, &out);
-    let at = |step: &str| {
-        let places = points.iter().enumerate().filter(|(_, point)| point.step == step);
-        places.map(|(at, _)| at).collect::<Vec<_>>()
-    };
-    let order = [
-        at("queue: open maildir/tmp").first().copied(),
-        at("queue: write maildir/tmp").last().copied(),
-        at("queue: fsync maildir/tmp").first().copied(),
-        at("queue: rename into maildir/new").first().copied(),
-        at("queue: fsync maildir/new").first().copied(),
-        at("queue: reply").first().copied(),
-    ];
-    assert!(
-        order.iter().all(Option::is_some) && order.is_sorted(),
-        "{order:?}\n{text}"
-    );
-}

@@ -127,7 +127,7 @@ impl Scene {
     pub fn line(&self, site: &std::path::Path, next: u16) -> String {
         match self.queue {
             Queue::Maildir => "queue/maildir ./disk/Maildir".to_owned(),
-            Queue::MaildirEach => "queue/maildir ./disk/Maildir %l".to_owned(),
+            Queue::MaildirEach => "queue/maildir ./disk/Maildir %d/%l".to_owned(),
             Queue::Qmail => format!("queue/qmail-queue {}/qmail-queue", site.display()),
             Queue::Forward => format!("queue/smtp-forward 127.0.0.1 {next} keep 0 rest 0"),
             Queue::Lmtp => format!("queue/lmtp 127.0.0.1:{next}"),
@@ -140,12 +140,12 @@ impl Scene {
     }
 
     /// The folders of maildirs below that of all.
-    pub fn boxes(&self) -> Vec<&'static str> {
+    pub fn boxes(&self) -> Vec<String> {
         match self.queue {
-            Queue::Maildir | Queue::Qmail => vec![""],
+            Queue::Maildir | Queue::Qmail => vec![String::new()],
             Queue::MaildirEach => {
-                let names = self.recipients.iter().filter_map(|one| one.split('@').next());
-                names.collect()
+                let parts = self.recipients.iter().filter_map(|one| one.split_once('@'));
+                parts.map(|(local, domain)| format!("{domain}/{local}")).collect()
             }
             Queue::Forward | Queue::Lmtp => Vec::new(),
         }

@@ -261,6 +261,8 @@ fn make_dir(dir: &Path, mode: Mode) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
@@ -274,6 +276,26 @@ mod tests {
         assert_eq!(names.next(now), "5.P7M6Q4294967295.a");
         assert_eq!(names.next(now), "5.P7M6Q0.a");
         assert!(!Names::new().host.contains(['/', ':']));
+    }
+
+    #[test]
+    fn a_handle_that_is_not_fresh_is_looked_for_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, new) = (dir.path().join("mail"), dir.path().join("mail/new"));
+        make(&root, Mode::default()).unwrap();
+        let store = Store::default();
+        let inode = |handle: &File| handle.metadata().unwrap().ino();
+        let known = inode(&store.directory(&root).unwrap().handle);
+        fs::rename(&new, root.join("aside")).unwrap();
+        fs::create_dir(&new).unwrap();
+        let found = |seen: Instant| {
+            let handle = File::open(root.join("aside")).unwrap();
+            store.open().insert(root.clone(), Arc::new(New { handle, seen }));
+            inode(&store.directory(&root).unwrap().handle)
+        };
+        // a moment that is yet to come is fresh on a slow machine, too
+        assert_eq!(found(Instant::now() + 60 * FRESH), known);
+        assert_eq!(found(Instant::now() - FRESH), inode(&File::open(&new).unwrap()));
     }
 
     #[test]
