@@ -104,6 +104,11 @@ impl Fault {
         )
     }
 
+    /// Whether it strikes a worker that has delivered nothing before: one that has needs no more than it has already.
+    pub fn strikes_the_cold(self) -> bool {
+        self == Fault::NoMemory
+    }
+
     /// Whether it ends the worker.
     pub fn kills(self) -> bool {
         matches!(self, Fault::WorkerKilled | Fault::NoProcesses)

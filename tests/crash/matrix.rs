@@ -62,10 +62,9 @@ impl Neighbours {
     }
 }
 
-/// All points of a delivery that goes well, and what strace wrote.
-pub fn reference(place: &mut Place, out: &Path) -> (Vec<Point>, String) {
+/// All points of a delivery that goes well, by the worker that is there, and what strace wrote.
+pub fn reference(place: &Place, out: &Path) -> (Vec<Point>, String) {
     let mails = mails(place, &|who| who.to_owned());
-    place.warm_up();
     let neighbours = Neighbours::come(place, &mails[STRUCK..]);
     let mut caller = place.caller();
     let thread = place.thread(place.worker(), &mut caller);
@@ -137,7 +136,10 @@ fn run(place: &mut Place, point: &Point, fault: Fault, number: usize) -> Option<
         format!("{who} {number} {} at {}", fault.name(), point.step)
     });
     let count = place.scene.messages;
-    place.warm_up();
+    match fault.strikes_the_cold() {
+        true => place.cool_down(),
+        false => place.warm_up(),
+    }
     let mut neighbours = Neighbours::come(place, &mails[STRUCK..]);
     let mut caller = place.caller();
     let worker = place.worker();
@@ -241,18 +243,24 @@ fn walk(scene: &'static Scene, test: &str) {
     if !inside(&format!("matrix::{test}")) {
         return;
     }
-    let mut place = Place::new(scene);
-    let out = place.path().join("trace");
-    let (points, _) = reference(&mut place, &out);
     let mut table = Table::default();
-    for point in &points {
-        table.row(&point.step);
-    }
     let mut unreached = 0;
-    for (fault, point) in chosen(scene, &points) {
-        match run(&mut place, &point, fault, table.runs() + unreached) {
-            Some((fates, left)) => table.add(&point.step, fault, &fates, left),
-            None => unreached += 1,
+    for cold in [false, true] {
+        let mut place = if cold { Place::frugal(scene) } else { Place::new(scene) };
+        if !cold {
+            place.warm_up();
+        }
+        let out = place.path().join("trace");
+        let (points, _) = reference(&place, &out);
+        for point in &points {
+            table.row(&point.step);
+        }
+        let wanted = chosen(scene, &points).into_iter();
+        for (fault, point) in wanted.filter(|(fault, _)| fault.strikes_the_cold() == cold) {
+            match run(&mut place, &point, fault, table.runs() + unreached) {
+                Some((fates, left)) => table.add(&point.step, fault, &fates, left),
+                None => unreached += 1,
+            }
         }
     }
     println!("{}\n{}", table.markdown(scene.name), table.total(scene.name));

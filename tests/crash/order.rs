@@ -143,7 +143,7 @@ fn the_answer_comes_after_the_disk() {
             }
             let site = place.path().to_owned();
             let mut disk = Disk::of(&site, place.worker());
-            let (_, text) = reference(&mut place, &out);
+            let (_, text) = reference(&place, &out);
             text.lines().for_each(|line| disk.follow(line));
             assert_eq!(disk.answers, 1, "{text}");
             let folders = scene.boxes().into_iter();

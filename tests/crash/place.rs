@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -37,6 +38,9 @@ const OPTIONS: [&str; 9] = [
     "1000000",
 ];
 
+/// Has the allocator ask the kernel for every buffer, instead of for a reserve now and then.
+const FRUGAL: &str = "glibc.malloc.mmap_threshold=4096:glibc.malloc.top_pad=0";
+
 /// A program that takes messages as qmail-queue does: the message from 0, then the envelope from 1; it is queued when
 /// both are there whole. A signal, or the end of it all, leaves nothing behind but kill -9.
 const PROGRAM: &str = "#!/bin/sh
@@ -63,6 +67,7 @@ pub struct Place {
     /// What happens here.
     pub scene: &'static Scene,
     tls: Option<Arc<ClientConfig>>,
+    is_frugal: bool,
     /// The worker that has read all that is read but once.
     warm: Option<Pid>,
 }
@@ -98,6 +103,15 @@ impl Drop for Disk {
 impl Place {
     /// Makes the site, with a small disk, and starts the daemon.
     pub fn new(scene: &'static Scene) -> Place {
+        Place::with(scene, false)
+    }
+
+    /// The same with a daemon that keeps no memory in reserve, so that who gets no more has no more.
+    pub fn frugal(scene: &'static Scene) -> Place {
+        Place::with(scene, true)
+    }
+
+    fn with(scene: &'static Scene, is_frugal: bool) -> Place {
         let site = Site::new();
         let next = scene.has_next().then(Next::new);
         let queue = scene.line(site.path(), next.as_ref().map_or(0, |next| next.address.port()));
@@ -111,7 +125,7 @@ impl Place {
             program(&site, scene);
         }
         let tls = scene.tls.then(|| trust(&site));
-        let (daemon, address) = start(&site, scene);
+        let (daemon, address) = start(&site, scene, is_frugal);
         Place {
             daemon,
             address,
@@ -120,6 +134,7 @@ impl Place {
             next,
             scene,
             tls,
+            is_frugal,
             warm: None,
         }
     }
@@ -142,7 +157,7 @@ impl Place {
     /// Starts the daemon anew, when all of the old one have gone.
     pub fn restart(&mut self) {
         self.daemon.wait();
-        (self.daemon, self.address) = start(&self.site, self.scene);
+        (self.daemon, self.address) = start(&self.site, self.scene, self.is_frugal);
     }
 
     /// The worker that serves; `eventually`, for one may have died a moment ago, or be about to leave.
@@ -194,6 +209,14 @@ impl Place {
             assert!(self.take_messages(&mails).concat().iter().all(|count| *count == 1));
             self.warm = Some(self.worker());
         }
+    }
+
+    /// Lets a worker that has delivered nothing take the place of one that has.
+    pub fn cool_down(&self) {
+        let worker = self.worker();
+        kill(worker, Signal::SIGKILL).expect("kill");
+        eventually("it has gone", || state(worker).is_none());
+        self.worker();
     }
 
     /// Waits until nobody of the daemon runs any more, which somebody who spins never does, and none of its programs.
@@ -298,8 +321,11 @@ impl Place {
     }
 }
 
-fn start(site: &Site, scene: &Scene) -> (Process, SocketAddr) {
+fn start(site: &Site, scene: &Scene, is_frugal: bool) -> (Process, SocketAddr) {
     let mut command = site.program("qpsmtpd-prefork");
+    if is_frugal {
+        command.env("GLIBC_TUNABLES", FRUGAL);
+    }
     command.args(OPTIONS).args(["--sessions", &scene.sessions.to_string()]);
     let daemon = Process::start(&mut command);
     let address = daemon.ready()[0];

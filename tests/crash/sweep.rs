@@ -43,7 +43,8 @@ fn what_the_killed_have_left_is_swept_when_it_is_old() {
     }
     let mut place = Place::new(&scene::PLAIN);
     let out = place.path().join("trace");
-    let (points, _) = reference(&mut place, &out);
+    place.warm_up();
+    let (points, _) = reference(&place, &out);
     let point = points.iter().find(|point| point.step == "queue: fsync maildir/tmp");
     let left = left_by_one_killed(&mut place, point.expect("a point"));
     let folders: HashSet<_> = left.iter().filter_map(|path| path.parent()).collect();
