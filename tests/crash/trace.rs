@@ -56,8 +56,10 @@ impl Tracer {
             strace,
             out: out.to_owned(),
         };
+        // the call in which it waits is written down as soon as calls are followed, which is after strace has attached
         eventually("strace looks at the worker, which waits or has stopped", || {
-            is_traced(worker) && (state(worker) == Some('S') || tracer.has_stopped())
+            let follows = is_traced(worker) && !tracer.text().is_empty();
+            follows && (state(worker) == Some('S') || tracer.has_stopped())
         });
         tracer
     }
