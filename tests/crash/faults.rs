@@ -31,6 +31,8 @@ pub enum Fault {
     Unwritable,
     /// The worker can open no more descriptors.
     NoDescriptors,
+    /// No file of the worker may become longer than half of the scene's message.
+    FileSize,
     /// The worker gets no more memory.
     NoMemory,
     /// The worker is killed, and the master can make no other.
@@ -49,13 +51,14 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 13] = [
+    pub const ALL: [Fault; 14] = [
         Fault::WorkerKilled,
         Fault::MasterKilled,
         Fault::Cut,
         Fault::DiskFull,
         Fault::Unwritable,
         Fault::NoDescriptors,
+        Fault::FileSize,
         Fault::NoMemory,
         Fault::NoProcesses,
         Fault::NoThreads,
@@ -74,6 +77,7 @@ impl Fault {
             Fault::DiskFull => "disk full",
             Fault::Unwritable => "unwritable",
             Fault::NoDescriptors => "RLIMIT_NOFILE",
+            Fault::FileSize => "RLIMIT_FSIZE",
             Fault::NoMemory => "RLIMIT_AS",
             Fault::NoProcesses => "no new worker",
             Fault::NoThreads => "RLIMIT_NPROC",
@@ -97,10 +101,10 @@ impl Fault {
 
     /// Whether it lasts until it is lifted, with a daemon that can be spoken to.
     pub fn lasts(self) -> bool {
-        use Fault::{DiskFull, NextGone, NoDescriptors, NoMemory, NoThreads, Unwritable};
+        use Fault::{DiskFull, FileSize, NextGone, NoDescriptors, NoMemory, NoThreads, Unwritable};
         matches!(
             self,
-            DiskFull | Unwritable | NoDescriptors | NoMemory | NoThreads | NextGone
+            DiskFull | Unwritable | NoDescriptors | FileSize | NoMemory | NoThreads | NextGone
         )
     }
 
@@ -137,6 +141,7 @@ impl Fault {
             Fault::DiskFull => fill(place),
             Fault::Unwritable => permit(place, false),
             Fault::NoDescriptors => Limit::Descriptors.set(worker, open_files(worker)),
+            Fault::FileSize => Limit::FileSize.set(worker, place.scene.size / 2),
             Fault::NoMemory => Limit::Memory.set(worker, memory(worker)),
             Fault::NoProcesses => {
                 Limit::Processes.set(place.master(), 0);
@@ -162,6 +167,7 @@ impl Fault {
             Fault::DiskFull => fs::remove_file(place.disk().join("filling")).expect("remove"),
             Fault::Unwritable => permit(place, true),
             Fault::NoDescriptors => Limit::Descriptors.lift(worker),
+            Fault::FileSize => Limit::FileSize.lift(worker),
             Fault::NoMemory => Limit::Memory.lift(worker),
             Fault::NoProcesses => Limit::Processes.lift(place.master()),
             Fault::NoThreads => Limit::Processes.lift(worker),
@@ -191,6 +197,7 @@ fn permit(place: &Place, may: bool) {
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
     Descriptors,
+    FileSize,
     Memory,
     Processes,
 }
@@ -200,6 +207,7 @@ impl Limit {
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Limit::Descriptors => ("nofile", "Max open files"),
+            Limit::FileSize => ("fsize", "Max file size"),
             Limit::Memory => ("as", "Max address space"),
             Limit::Processes => ("nproc", "Max processes"),
         }

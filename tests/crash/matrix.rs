@@ -223,6 +223,14 @@ fn check(
         };
         assert!(counts.iter().all(right), "message {who}: {what}");
     }
+    // a worker that has to do without something answers, but for memory
+    let answers = fault.lasts() && fault != Fault::NoMemory;
+    let unheard = fates[..place.scene.messages].contains(&Fate::Lost);
+    assert!(
+        !(reached && answers && unheard),
+        "no answer: {what}\n{:#?}",
+        place.lines()
+    );
     assert_eq!(fates[5], Fate::Taken, "the next client: {what}\n{:#?}", place.lines());
     if place.scene.sessions > 1 && !fault.kills() && state(worker).is_some() {
         // what befalls one session does not befall the others; what the worker could not read while a fault lasted it
@@ -251,7 +259,8 @@ fn walk(scene: &'static Scene, test: &str) {
             place.warm_up();
         }
         let out = place.path().join("trace");
-        let (points, _) = reference(&place, &out);
+        let (points, text) = reference(&place, &out);
+        assert!(points.len() > 10, "{text}");
         for point in &points {
             table.row(&point.step);
         }
