@@ -6,6 +6,7 @@
 mod place;
 mod store;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::queued;
@@ -14,7 +15,8 @@ use place::{Mode, Pattern};
 use store::{Copy, Store};
 
 plugin! {
-    /// Delivers into maildirs: one for all recipients, or with a pattern one for each of them.
+    /// Delivers into maildirs: one for all recipients, or with a pattern one for each of them. Those who share a maildir
+    /// share one copy.
     "queue/maildir", Maildir {
         /// The maildir; with a pattern the directory of the maildirs. It is made if it is missing.
         @1 dir: PathBuf,
@@ -90,26 +92,26 @@ impl Maildir {
         }
     }
 
-    /// The files to write: where each goes, and the lines it has above the others. The error is a recipient whose
-    /// address gives no directory.
+    /// The files to write: where each goes, and the lines it has above the others. Recipients who share a maildir share
+    /// the file. The error is a recipient whose address gives no directory.
     fn copies(&self, transaction: &Transaction, me: &str) -> Result<Vec<Copy>, String> {
+        let mut shared: BTreeMap<PathBuf, Vec<&Address>> = BTreeMap::new();
+        for recipient in &transaction.recipients {
+            let who = &recipient.address;
+            let dir = match &self.pattern {
+                Some(pattern) => self.dir.join(pattern.fill(who, me).ok_or_else(|| who.path())?),
+                None => self.dir.clone(),
+            };
+            shared.entry(dir).or_default().push(who);
+        }
         let sender = transaction.sender.path();
-        let recipients = transaction.recipients.iter().map(|recipient| &recipient.address);
-        let mut top = format!("Return-Path: {sender}\n");
-        let Some(pattern) = &self.pattern else {
+        let copy = |(dir, recipients): (PathBuf, Vec<&Address>)| {
+            let mut top = format!("Return-Path: {sender}\n");
             // each was put above the one before
-            recipients.rev().for_each(|who| delivered_to(&mut top, who));
-            let dir = self.dir.clone();
-            return Ok(vec![Copy { dir, top }]);
+            recipients.iter().rev().for_each(|who| delivered_to(&mut top, who));
+            Copy { dir, top }
         };
-        let copy = |who: &Address| {
-            let place = pattern.fill(who, me).ok_or_else(|| who.path())?;
-            let mut top = top.clone();
-            delivered_to(&mut top, who);
-            let dir = self.dir.join(place);
-            Ok(Copy { dir, top })
-        };
-        recipients.map(copy).collect()
+        Ok(shared.into_iter().map(copy).collect())
     }
 }
 

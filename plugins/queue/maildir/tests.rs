@@ -89,6 +89,24 @@ fn a_file_for_each_recipient() {
 }
 
 #[test]
+fn one_file_for_those_who_share_a_maildir() {
+    let mut site = site(
+        "%l",
+        &["joe@a.example", "ann@a.example", "joe@b.example", "joe@c.example"],
+    );
+    site.t.ask(Event::Queue).ok();
+    let file = |to: &[&str]| {
+        let to: String = to.iter().map(|who| format!("Delivered-To: {who}\n")).collect();
+        format!("Return-Path: <joe@sender.example>\n{to}Subject: x\nMessage-ID:\n <1@x>\n\nbody\n")
+    };
+    assert_eq!(
+        site.files("mail/joe/new"),
+        [file(&["joe@c.example", "joe@b.example", "joe@a.example"])]
+    );
+    assert_eq!(site.files("mail/ann/new"), [file(&["ann@a.example"])]);
+}
+
+#[test]
 fn an_address_that_makes_no_directory_refuses_all() {
     let mut site = site("%l", &["a@x.example", "<\"..\"@x.example>"]);
     site.t.ask(Event::Queue).denied("directory").status("5.1.3");
