@@ -145,11 +145,16 @@ impl Caller {
                 Err(fate) => fate,
             };
             fates.push(fate);
-            if fate == Fate::PutOff {
-                sound = self.command("RSET");
+            match fate {
+                Fate::Taken => {}
+                Fate::PutOff => sound = self.command("RSET"),
+                Fate::Lost => sound = Err(fate),
             }
         }
-        self.quit();
+        // who hears nothing any more says nothing
+        if sound.is_ok() {
+            self.quit();
+        }
         fates
     }
 

@@ -8,7 +8,9 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::Pid;
 
 use crate::next::Next;
@@ -25,6 +27,8 @@ pub enum Fault {
     MasterKilled,
     /// The client's connection is cut.
     Cut,
+    /// The client is gone, and its connection has been reset.
+    Reset,
     /// The disk of spool and maildir is full.
     DiskFull,
     /// Nobody may make files in spool and maildir.
@@ -51,10 +55,11 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 14] = [
+    pub const ALL: [Fault; 15] = [
         Fault::WorkerKilled,
         Fault::MasterKilled,
         Fault::Cut,
+        Fault::Reset,
         Fault::DiskFull,
         Fault::Unwritable,
         Fault::NoDescriptors,
@@ -74,6 +79,7 @@ impl Fault {
             Fault::WorkerKilled => "worker killed",
             Fault::MasterKilled => "master killed",
             Fault::Cut => "connection cut",
+            Fault::Reset => "connection reset",
             Fault::DiskFull => "disk full",
             Fault::Unwritable => "unwritable",
             Fault::NoDescriptors => "RLIMIT_NOFILE",
@@ -138,6 +144,7 @@ impl Fault {
             Fault::WorkerKilled => kill(worker, Signal::SIGKILL).expect("kill"),
             Fault::MasterKilled => kill(place.master(), Signal::SIGKILL).expect("kill"),
             Fault::Cut => client.shutdown(Shutdown::Both).expect("shutdown"),
+            Fault::Reset => reset(client),
             Fault::DiskFull => fill(place),
             Fault::Unwritable => permit(place, false),
             Fault::NoDescriptors => Limit::Descriptors.set(worker, open_files(worker)),
@@ -175,6 +182,16 @@ impl Fault {
             _ => {}
         }
     }
+}
+
+/// Lets the client hear no more, so that it leaves; then its end of the connection is closed by a reset.
+fn reset(client: &TcpStream) {
+    let at_once = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    setsockopt(client, sockopt::Linger, &at_once).expect("linger");
+    client.shutdown(Shutdown::Read).expect("shutdown");
 }
 
 fn fill(place: &Place) {

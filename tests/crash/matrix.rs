@@ -164,6 +164,11 @@ fn run(place: &mut Place, point: &Point, fault: Fault, number: usize) -> Option<
         let mut reached = tracer.has_stopped();
         if reached {
             reached = fault.befall(place, worker, &wire);
+            if fault == Fault::Reset {
+                eventually("the client has left", || client.is_finished());
+                // nobody else has it any more
+                drop(wire);
+            }
             // one that was killed needs no word
             let _ = kill(worker, Signal::SIGCONT);
         }
