@@ -17,7 +17,7 @@ mod told;
 mod visitor;
 mod walls;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub use walls::Walls;
 const EX_CONFIG: u8 = 78;
 /// sysexits.h: the system does not give what is needed.
 const EX_OSERR: u8 = 71;
+/// sysexits.h: something cannot be written.
+const EX_IOERR: u8 = 74;
 
 /// What a daemon's command line asks for.
 pub struct Start {
@@ -95,6 +97,17 @@ fn print(faults: &[Fault]) -> bool {
         prefork::tell(fault);
     }
     faults.iter().any(Fault::is_error)
+}
+
+/// Prints what was asked for. Whoever reads it may have gone, who has then read enough; but no disk may be full.
+fn show(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            prefork::tell(format_args!("cannot print it: {e}"));
+            ExitCode::from(EX_IOERR)
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 /// Says why the daemon does not start.
@@ -259,8 +272,7 @@ pub fn check(config: Option<&Path>) -> ExitCode {
     if print(&faults) {
         return ExitCode::from(EX_CONFIG);
     }
-    println!("configuration ok");
-    ExitCode::SUCCESS
+    show("configuration ok\n")
 }
 
 /// The commands that qpsmtpctl passes on to a running master, and their exit code. Without a socket it is looked for
@@ -295,12 +307,9 @@ pub fn man(page: &str) -> ExitCode {
         program => crate::options::manual(program),
     };
     match text {
-        Some(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
+        Some(text) => show(&format!("{text}\n")),
         None => {
-            eprintln!("there is no manual page '{page}'");
+            prefork::tell(format_args!("there is no manual page '{page}'"));
             ExitCode::from(64)
         }
     }

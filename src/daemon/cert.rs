@@ -18,15 +18,14 @@ pub fn folder() -> PathBuf {
 pub fn run(order: &Order) -> ExitCode {
     match crate::net::cert::make(order) {
         Ok(made) => {
-            made.iter().for_each(|file| println!("{}", file.display()));
-            println!(
-                "made for {}; a line `tls` in config/plugins offers TLS with it",
-                order.subject.host
-            );
-            ExitCode::SUCCESS
+            let files: String = made.iter().map(|file| format!("{}\n", file.display())).collect();
+            let host = &order.subject.host;
+            super::show(&format!(
+                "{files}made for {host}; a line `tls` in config/plugins offers TLS with it\n"
+            ))
         }
         Err(why) => {
-            eprintln!("{why}");
+            crate::prefork::tell(why);
             // sysexits.h: EX_CANTCREAT
             ExitCode::from(73)
         }

@@ -37,12 +37,9 @@ pub fn run(order: &Order) -> ExitCode {
         change(&file, &order.user, entry.as_deref())
     });
     match done {
-        Ok(what) => {
-            println!("{}: {} {what}", file.display(), order.user);
-            ExitCode::SUCCESS
-        }
+        Ok(what) => super::show(&format!("{}: {} {what}\n", file.display(), order.user)),
         Err(why) => {
-            eprintln!("qpsmtpctl passwd: {why}");
+            crate::prefork::tell(format_args!("qpsmtpctl passwd: {why}"));
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! A log that takes nothing: mail is received all the same.
+//! What takes no words: under a log that takes none mail is received all the same, and whoever asks hears of it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -74,4 +74,26 @@ fn a_log_whose_reader_has_died_does_not_keep_mail_out() {
     let (reader, writer) = io::pipe().expect("a pipe");
     drop(reader);
     serves_over(writer.into());
+}
+
+/// Exit code and last words of a manual page that goes there.
+fn manual_into(stdout: OwnedFd) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qpsmtpctl"));
+    let output = command.args(["man", "qpsmtpd-config"]).stdout(stdout).output();
+    let output = output.expect("qpsmtpctl");
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+#[test]
+fn who_reads_no_further_has_read_enough_and_a_full_disk_is_told_of() {
+    let (reader, writer) = io::pipe().expect("a pipe");
+    drop(reader);
+    assert_eq!(manual_into(writer.into()), (Some(0), String::new()));
+    let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let (code, words) = manual_into(full.into());
+    assert_eq!(code, Some(74));
+    assert!(words.starts_with("cannot print it: No space left"), "{words}");
 }

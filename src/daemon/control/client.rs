@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::GREETING;
 use super::table::quoted;
+use crate::daemon::show;
+use crate::prefork::tell;
 
 /// sysexits.h: there is no daemon to speak to.
 const EX_UNAVAILABLE: u8 = 69;
@@ -85,11 +87,7 @@ pub(crate) fn ask(socket: &Path, command: &str, waits_for_end: bool) -> ExitCode
     });
     let json = command.starts_with("json ");
     match asked {
-        Ok(Ok(text)) => {
-            // whoever reads it may have gone
-            let _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Ok(Ok(text)) => show(&text),
         Ok(Err(words)) => {
             refuse(words.trim_end(), json);
             ExitCode::FAILURE
@@ -104,12 +102,11 @@ pub(crate) fn ask(socket: &Path, command: &str, waits_for_end: bool) -> ExitCode
 /// Prints why there is no answer.
 fn refuse(why: &str, json: bool) {
     if !json {
-        return eprintln!("{why}");
+        return tell(why);
     }
     let mut object = String::from("{\"error\":");
     quoted(why, &mut object);
-    // whoever reads it may have gone
-    let _ = writeln!(io::stdout(), "{object}}}");
+    show(&format!("{object}}}\n"));
 }
 
 fn no_answer(socket: &Path, why: &io::Error) -> String {
@@ -118,6 +115,6 @@ fn no_answer(socket: &Path, why: &io::Error) -> String {
 
 /// Says that there is no daemon.
 pub(super) fn unreachable(socket: &Path, why: &io::Error) -> ExitCode {
-    eprintln!("{}", no_answer(socket, why));
+    tell(no_answer(socket, why));
     ExitCode::from(EX_UNAVAILABLE)
 }
