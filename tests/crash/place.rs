@@ -162,8 +162,15 @@ impl Place {
 
     /// The worker that serves; `eventually`, for one may have died a moment ago, or be about to leave.
     pub fn worker(&self) -> Pid {
-        eventually("one worker", || self.daemon.workers().len() == 1);
-        self.daemon.workers()[0]
+        let found = std::cell::Cell::new(None);
+        eventually("one worker", || {
+            let mut workers = self.daemon.workers();
+            // one that has died is among them until the master has seen it
+            workers.retain(|pid| state(*pid).is_some());
+            found.set(workers.first().copied().filter(|_| workers.len() == 1));
+            found.get().is_some()
+        });
+        found.get().expect("a worker")
     }
 
     /// A client that has been greeted. Who was not served, because a worker died, comes again.
