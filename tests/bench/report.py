@@ -14,6 +14,8 @@ FIGURES = [("cpu_ms", "CPU ms", "{:.3f}"), ("resumed_ms", "resumed CPU ms", "{:.
            ("pss_mib", "PSS MiB", "{:.1f}"), ("drops", "drops", "{:.0f}"), ("full", "out of memory", "{:.0f}")]
 # Counts of what happened.
 COUNTS = ("resumed", "greeted", "served", "of", "drops", "full")
+# What the others are compared with.
+OURS = "qpsmtpd"
 # Of bars: ours, the original, and those of all others.
 COLOURS = {"qpsmtpd": "#c0392b", "qpsmtpd-threads": "#c0392b", "qpsmtpd-perl": "#2471a3"}
 
@@ -60,6 +62,21 @@ def table(rows):
     return "\n".join(lines + ["", *failed] if failed else lines) + "\n"
 
 
+def ratios(rows):
+    """CPU time as a multiple of what this daemon takes with the same queue; None where that was not measured."""
+    middle = {(row["server"], row["queue"], row["workload"]): measure.median(figures(row)["cpu_ms"])
+              for row in rows if "cpu_ms" in figures(row)}
+    workloads = sorted({workload for server, _, workload in middle if server == OURS})
+    if len({server for server, _, _ in middle}) < 2 or not workloads:
+        return None
+    lines = ["| CPU time, " + OURS + " is 1 | " + " | ".join(workloads) + " |", "|---|" + "---|" * len(workloads)]
+    for server, queue in dict.fromkeys((server, queue) for server, queue, _ in middle if server != OURS):
+        both = [(middle.get((server, queue, workload)), middle.get((OURS, queue, workload))) for workload in workloads]
+        cells = [f"{theirs / ours:.2g}" if theirs and ours else "" for theirs, ours in both]
+        lines.append(f"| {server}, {queue} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def order(row):
     """By workload and, of W4, by the number of clients; else as measured."""
     return row["workload"], row["sessions"]
@@ -91,7 +108,7 @@ def chart(rows):
 
 
 def write(rows, asked):
-    text = table(rows)
+    text = "\n".join(part for part in (table(rows), ratios(rows)) if part)
     print("\n" + text)
     if not asked.out:
         return

@@ -198,8 +198,9 @@ fn run(place: &mut Place, point: &Point, fault: Fault, number: usize) -> Option<
     let left = place.take_leftovers();
     let died = state(worker).is_none();
     // nobody can remove a file from a folder that may not be written to, or by a call that fails; and a program is
-    // killed if it cannot be waited for
-    let program = place.scene.queue == Queue::Qmail && matches!(fault, Fault::ProgramKilled | Fault::CallFails);
+    // killed if it cannot be waited for, or there is no descriptor to see whether it has read all
+    let of_programs = matches!(fault, Fault::ProgramKilled | Fault::CallFails | Fault::NoDescriptors);
+    let program = place.scene.queue == Queue::Qmail && of_programs;
     let could_not = program || fault == Fault::Unwritable || (fault == Fault::CallFails && point.call == "unlink");
     assert!(
         left == 0 || died || could_not,
