@@ -21,8 +21,8 @@ use super::sys;
 const STACK: usize = 512 * 1024;
 /// How long a thread waits for its next session.
 const KEPT: Duration = Duration::from_secs(10);
-/// How often, at most, what the heaps keep is given back while sessions go on.
-const TIDY: Duration = Duration::from_secs(10);
+/// How often, at most, what the heaps keep of sessions that are over is given back while others come.
+pub(super) const TIDY: Duration = Duration::from_secs(10);
 
 /// The seats of one worker and the threads that serve those who sit there.
 pub(super) struct Crowd<'a> {

@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::thread::Scope;
+use std::time::Instant;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -23,7 +24,7 @@ use signal_hook::consts::SIGTERM;
 use socket2::Socket;
 
 use super::board::{Order, State};
-use super::crowd::Crowd;
+use super::crowd::{Crowd, TIDY};
 use super::host::{Arrival, Host, Terms};
 use super::house::Gate;
 use super::listen::{NOWHERE, mark, place as place_of};
@@ -151,6 +152,7 @@ impl Worker {
     /// One session at a time, on this thread.
     fn live_alone(&self, host: Host<'_>) -> io::Result<u8> {
         let mut events = Events::with_capacity(8);
+        let mut tidied = Instant::now();
         while self.goes_on() {
             if let Some(number) = self.wait(&mut events)?
                 && let Some(arrival) = self.accept(number, 0, host.log)?
@@ -163,6 +165,11 @@ impl Worker {
                 }
                 title::title(format_args!("qpsmtpd worker, waiting"));
                 self.post.row().set_state(State::Idle);
+                // no client waits for this; without it a worker that stays for long would keep ever a little more
+                if tidied.elapsed() >= TIDY {
+                    sys::give_back_heaps();
+                    tidied = Instant::now();
+                }
             }
         }
         Ok(0)
