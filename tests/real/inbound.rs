@@ -132,7 +132,8 @@ def work():
                 if text:
                     smtp.sendmail("sender@example.net", recipient, text, ["BODY=8BITMIME"])
                     continue
-                # sendmail would make a line of nothing
+                # sendmail, which says EHLO by itself, would make a line of nothing
+                smtp.ehlo_or_helo_if_needed()
                 smtp.mail("sender@example.net")
                 smtp.rcpt(recipient)
                 smtp.docmd("DATA")
