@@ -101,7 +101,9 @@ fn print(faults: &[Fault]) -> bool {
 
 /// Prints what was asked for. Whoever reads it may have gone, who has then read enough; but no disk may be full.
 fn show(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
+    let mut out = io::stdout();
+    // what stands behind the last line end would be lost unseen at the end of the process
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             prefork::tell(format_args!("cannot print it: {e}"));
             ExitCode::from(EX_IOERR)
